@@ -1,0 +1,38 @@
+# The only doors: setup, check, test, demo, sim, bench. CI calls the same recipes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+JOBS ?= 2
+
+.PHONY: setup check test demo sim bench clean
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable ".[postgres]" --group dev
+	touch $(READY)
+
+setup: $(READY)
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/pytest -q tests/arch
+
+test: $(READY)
+	$(BIN)/pytest -q -n $(JOBS) --dist worksteal
+
+demo: $(READY)
+	$(BIN)/bollard demo
+
+sim: $(READY)
+	$(BIN)/bollard sim --histories 200
+
+bench: $(READY)
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""Bollard: replicated, thin, snapshotted block volumes from the disks of ordinary Linux machines."""

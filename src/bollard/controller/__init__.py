@@ -1,0 +1,1 @@
+"""The controller: REST, one store, decisions; a shell around planning."""

@@ -1,0 +1,1 @@
+"""Where the cluster is kept: one Protocol, three adapters."""

@@ -1,0 +1,1 @@
+"""What exists, as frozen values. Pure: nothing here acts."""

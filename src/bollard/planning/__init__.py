@@ -1,0 +1,1 @@
+"""What should happen, as functions over domain values. Pure: nothing here acts."""

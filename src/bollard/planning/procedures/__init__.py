@@ -1,0 +1,1 @@
+"""Work across nodes as tables of phases."""

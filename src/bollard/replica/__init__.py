@@ -1,0 +1,1 @@
+"""The user-space replication engine: a DRBD peer."""

@@ -1,0 +1,1 @@
+"""DRBD's on-disk metadata as bytes and values. Pure."""

@@ -1,0 +1,1 @@
+"""The NBD protocol that volumes are served with."""

@@ -1,0 +1,1 @@
+"""The node's daemon: observe, diff, apply, report."""

@@ -1,0 +1,1 @@
+"""One file a provider or layer, the same verbs in each."""

@@ -1,0 +1,1 @@
+"""Command lines and parsers of external tools. Pure."""

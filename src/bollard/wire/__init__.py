@@ -1,0 +1,1 @@
+"""Records on the network and their codecs. Pure: no sockets here."""

@@ -1,0 +1,1 @@
+"""Public REST records, one noun a file."""
