@@ -1,0 +1,375 @@
+"""Records of the data process's control socket: one JSON object a line, requests in, replies and events out.
+
+Pure: records and codecs only. The satellite builds these; `bollard-replica` answers them.
+Secrets travel only inside `ResourceSpec.shared_secret` and are never echoed back.
+"""
+
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+__all__ = [
+    "CAPABILITIES",
+    "MAX_LINE_BYTES",
+    "Attach",
+    "Configure",
+    "Connect",
+    "CreateMd",
+    "Detach",
+    "Disconnect",
+    "EngineError",
+    "ErrorCode",
+    "Event",
+    "Invalidate",
+    "Kind",
+    "NewCurrentUuid",
+    "Outdate",
+    "PeerSpec",
+    "Primary",
+    "Remove",
+    "Reply",
+    "Request",
+    "Resize",
+    "ResourceSpec",
+    "ResumeIo",
+    "Secondary",
+    "Show",
+    "Shutdown",
+    "Status",
+    "SuspendIo",
+    "Verify",
+    "Version",
+    "VolumeSpec",
+    "WatchEvents",
+    "decode_reply",
+    "decode_request",
+    "decode_spec",
+    "encode_line",
+    "encode_spec",
+]
+
+MAX_LINE_BYTES: Final = 4 << 20
+
+CAPABILITIES: Final = (
+    "plain",
+    "drbd9",
+    "internal-metadata",
+    "external-metadata",
+    "nbd-unix",
+    "nbd-tcp",
+    "nbd-tls",
+    "verify",
+    "resize",
+    "diskless",
+    "quorum",
+)
+
+
+class Kind(StrEnum):
+    """PLAIN exports a file or device as it is; REPLICATED runs it as a DRBD peer."""
+
+    PLAIN = "plain"
+    REPLICATED = "replicated"
+
+
+class PeerSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One other node of a resource. `address` is a literal IPv4 or IPv6 address, `port` its DRBD port."""
+
+    node_id: int
+    name: str
+    address: str
+    port: int
+    diskless: bool = False
+
+
+class VolumeSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One volume on this node.
+
+    `size_bytes` is what users see (multiple of 4096; 0 = all the backing allows). `backing` is a file or a
+    block device, None on a diskless node. `meta` is "internal" or the path of an external metadata file.
+    `minor` names the volume in status output. `nbd_socket` asks for a Unix socket of its own, whose
+    default export is this volume.
+    """
+
+    number: int
+    size_bytes: int
+    minor: int
+    backing: str | None = None
+    meta: str = "internal"
+    nbd_socket: str | None = None
+
+
+class ResourceSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole desired configuration of one resource on this node.
+
+    `uuid` is the owner's identity of the resource: another uuid under the same name is refused, so that a
+    deleted and re-made resource cannot meet its predecessor's data. `node_id`, `address`, `port` are this
+    node's own. `options` carries DRBD's option names (protocol, quorum, on-no-quorum, verify-alg,
+    cram-hmac-alg, allow-two-primaries, after-sb-0pri, ...). PLAIN resources need name, uuid and volumes only.
+    """
+
+    name: str
+    uuid: str
+    kind: Kind = Kind.REPLICATED
+    volumes: tuple[VolumeSpec, ...]
+    node_id: int = 0
+    node_name: str = ""
+    address: str = ""
+    port: int = 0
+    peers: tuple[PeerSpec, ...] = ()
+    options: dict[str, str] = {}
+    shared_secret: str = ""
+
+    def redacted(self) -> "ResourceSpec":
+        """The same configuration without the secret, fit for views and logs."""
+        return msgspec.structs.replace(self, shared_secret="")
+
+    def __repr__(self) -> str:
+        return f"ResourceSpec(name={self.name!r}, uuid={self.uuid!r}, kind={self.kind.value!r})"
+
+
+class _Request(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="op"):
+    id: int = 0
+
+
+class Version(_Request, frozen=True, tag="version"):
+    """Result: {"version", "capabilities": [...], "pid", "state_dir"}."""
+
+
+class Configure(_Request, frozen=True, tag="configure"):
+    """Make one resource as `resource` says; creates, changes or leaves as is. Needs metadata to exist."""
+
+    resource: ResourceSpec
+
+
+class Remove(_Request, frozen=True, tag="remove"):
+    """Stop a resource and forget it. The backing storage is left untouched. Unknown names: not changed."""
+
+    name: str
+    force: bool = False
+
+
+class CreateMd(_Request, frozen=True, tag="create-md"):
+    """Write fresh DRBD v09 metadata on a backing that is not in use.
+
+    `max_peers` is the number of bitmap slots (1..31). With `initial_uuid` (16 hex digits) every replica made
+    with the same value starts UpToDate and needs no first resync: only right when all backings read alike
+    (all zeroes). Existing valid metadata: not changed, unless `force`.
+    """
+
+    backing: str
+    meta: str = "internal"
+    max_peers: int = 7
+    node_id: int = -1
+    size_bytes: int = 0
+    initial_uuid: str | None = None
+    force: bool = False
+
+
+class Status(_Request, frozen=True, tag="status"):
+    """Result: a list in the shape of `drbdsetup status --json`; `name` "" means all."""
+
+    name: str = ""
+
+
+class Show(_Request, frozen=True, tag="show"):
+    """Result: the list of configured ResourceSpecs, secrets blanked."""
+
+    name: str = ""
+
+
+class WatchEvents(_Request, frozen=True, tag="events2"):
+    """Turn this connection into an event stream: the present state as `exists` events, then changes.
+
+    Each event is an Event record on a line of its own.
+    """
+
+    name: str = ""
+
+
+class Primary(_Request, frozen=True, tag="primary"):
+    """Promote. `force` makes the local data UpToDate whatever it was (first use of a new resource)."""
+
+    name: str
+    force: bool = False
+
+
+class Secondary(_Request, frozen=True, tag="secondary"):
+    name: str
+    force: bool = False
+
+
+class Verify(_Request, frozen=True, tag="verify"):
+    """Start an online verify against one connected peer (`peer` node id), or all when None."""
+
+    name: str
+    volume: int = 0
+    peer: int | None = None
+
+
+class Resize(_Request, frozen=True, tag="resize"):
+    """Adopt a grown backing; `size_bytes` 0 = as large as all nodes allow."""
+
+    name: str
+    volume: int = 0
+    size_bytes: int = 0
+    assume_clean: bool = False
+
+
+class Connect(_Request, frozen=True, tag="connect"):
+    name: str
+    peer: int | None = None
+    discard_my_data: bool = False
+
+
+class Disconnect(_Request, frozen=True, tag="disconnect"):
+    name: str
+    peer: int | None = None
+    force: bool = False
+
+
+class Attach(_Request, frozen=True, tag="attach"):
+    name: str
+    volume: int = 0
+
+
+class Detach(_Request, frozen=True, tag="detach"):
+    name: str
+    volume: int = 0
+    force: bool = False
+
+
+class Outdate(_Request, frozen=True, tag="outdate"):
+    name: str
+
+
+class Invalidate(_Request, frozen=True, tag="invalidate"):
+    """Declare the local data of one volume bad and fetch it all again from a peer."""
+
+    name: str
+    volume: int = 0
+
+
+class NewCurrentUuid(_Request, frozen=True, tag="new-current-uuid"):
+    """Start a new data generation; `clear_bitmap` on just-created volumes skips the first resync."""
+
+    name: str
+    volume: int = 0
+    clear_bitmap: bool = False
+
+
+class SuspendIo(_Request, frozen=True, tag="suspend-io"):
+    """Hold new requests and wait for running ones: the backing is then still (for a snapshot)."""
+
+    name: str
+
+
+class ResumeIo(_Request, frozen=True, tag="resume-io"):
+    name: str
+
+
+class Shutdown(_Request, frozen=True, tag="shutdown"):
+    """Stop the whole data process cleanly, as SIGTERM does."""
+
+
+Request = (
+    Version
+    | Configure
+    | Remove
+    | CreateMd
+    | Status
+    | Show
+    | WatchEvents
+    | Primary
+    | Secondary
+    | Verify
+    | Resize
+    | Connect
+    | Disconnect
+    | Attach
+    | Detach
+    | Outdate
+    | Invalidate
+    | NewCurrentUuid
+    | SuspendIo
+    | ResumeIo
+    | Shutdown
+)
+
+
+class ErrorCode(StrEnum):
+    """Families, by what the caller should do; the same words as the error families of the REST edge."""
+
+    INVALID = "invalid"
+    NOT_FOUND = "not-found"
+    CONFLICT = "conflict"
+    BUSY = "busy"
+    EXHAUSTED = "exhausted"
+    UNAVAILABLE = "unavailable"
+    DENIED = "denied"
+    INTERNAL = "internal"
+
+
+class EngineError(Struct, frozen=True, kw_only=True):
+    """What went wrong (`message` names the object), why (`cause`), and the next step (`correction`)."""
+
+    code: ErrorCode
+    message: str
+    cause: str = ""
+    correction: str = ""
+
+
+class Reply(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Answer to the request of the same `id`: either `error`, or `changed` and perhaps a `result`."""
+
+    id: int
+    ok: bool
+    changed: bool = False
+    result: Any = None
+    error: EngineError | None = None
+
+
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of the event stream, the words of `drbdsetup events2`.
+
+    `action` is exists, create, change or destroy (`exists` with `object` "-" ends the first dump).
+    `object` is resource, connection, device, peer-device or path; `fields` has events2's keys and values.
+    `time` is ISO 8601 UTC with microseconds.
+    """
+
+    time: str
+    action: str
+    object: str
+    fields: dict[str, str] = {}
+
+
+_REQUESTS: Final[msgspec.json.Decoder[Request]] = msgspec.json.Decoder(Request)
+_REPLIES: Final = msgspec.json.Decoder(Reply)
+_SPECS: Final = msgspec.json.Decoder(ResourceSpec)
+
+
+def decode_request(line: bytes) -> Request:
+    """One line to a request; raises msgspec.ValidationError or msgspec.DecodeError with the reason."""
+    return _REQUESTS.decode(line)
+
+
+def decode_reply(line: bytes) -> Reply:
+    """One line to a reply; raises msgspec.DecodeError."""
+    return _REPLIES.decode(line)
+
+
+def encode_line(record: Request | Reply | Event) -> bytes:
+    """A record as one line, newline included."""
+    return msgspec.json.encode(record) + b"\n"
+
+
+def encode_spec(spec: ResourceSpec) -> bytes:
+    """The stored form of a desired configuration."""
+    return msgspec.json.format(msgspec.json.encode(spec), indent=1) + b"\n"
+
+
+def decode_spec(raw: bytes) -> ResourceSpec:
+    """The inverse of encode_spec; raises msgspec.DecodeError on anything else."""
+    return _SPECS.decode(raw)
