@@ -1,0 +1,311 @@
+"""What may be asked of the cluster. Each command is data: it can be logged, compared and replayed.
+
+Names are as the caller wrote them: the decision validates them and finds the objects.
+"""
+
+import msgspec
+
+from bollard.domain.nodes import Props
+from bollard.domain.resources import SelectFilter
+
+
+class Command(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag=True):
+    """The root of all commands."""
+
+
+class PropsChange(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Set some, delete some, delete whole namespaces."""
+
+    override: Props = {}
+    delete: tuple[str, ...] = ()
+    delete_namespaces: tuple[str, ...] = ()
+
+
+class NewNetInterface(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A network interface as given by the caller."""
+
+    name: str
+    address: str
+    satellite_port: int | None = None
+    satellite_encryption: str | None = None
+    is_active: bool | None = None
+
+
+class CreateNode(Command, frozen=True):
+    name: str
+    type: str = "SATELLITE"
+    net_interfaces: tuple[NewNetInterface, ...] = ()
+    props: Props = {}
+
+
+class ModifyNode(Command, frozen=True):
+    node: str
+    type: str | None = None
+    props: PropsChange = PropsChange()
+
+
+class DeleteNode(Command, frozen=True):
+    node: str
+
+
+class LoseNode(Command, frozen=True):
+    """Remove a node that will never come back, with all that is on it."""
+
+    node: str
+
+
+class CreateNetInterface(Command, frozen=True):
+    node: str
+    net_interface: NewNetInterface
+
+
+class ModifyNetInterface(Command, frozen=True):
+    node: str
+    name: str
+    address: str | None = None
+    satellite_port: int | None = None
+    satellite_encryption: str | None = None
+    is_active: bool | None = None
+
+
+class DeleteNetInterface(Command, frozen=True):
+    node: str
+    name: str
+
+
+class CreatePoolDefinition(Command, frozen=True):
+    name: str
+    props: Props = {}
+
+
+class ModifyPoolDefinition(Command, frozen=True):
+    name: str
+    props: PropsChange = PropsChange()
+
+
+class DeletePoolDefinition(Command, frozen=True):
+    name: str
+
+
+class CreatePool(Command, frozen=True):
+    node: str
+    name: str
+    provider: str
+    props: Props = {}
+    shared_space: str | None = None
+    external_locking: bool = False
+
+
+class ModifyPool(Command, frozen=True):
+    node: str
+    name: str
+    props: PropsChange = PropsChange()
+
+
+class DeletePool(Command, frozen=True):
+    node: str
+    name: str
+
+
+class CreateGroup(Command, frozen=True):
+    name: str
+    description: str = ""
+    select_filter: SelectFilter = SelectFilter()
+    peer_slots: int | None = None
+
+
+class ModifyGroup(Command, frozen=True):
+    name: str
+    description: str | None = None
+    select_filter: SelectFilter | None = None
+    props: PropsChange = PropsChange()
+    peer_slots: int | None = None
+
+
+class DeleteGroup(Command, frozen=True):
+    name: str
+
+
+class CreateVolumeGroup(Command, frozen=True):
+    group: str
+    number: int | None = None
+    props: Props = {}
+    gross_size: bool = False
+
+
+class ModifyVolumeGroup(Command, frozen=True):
+    group: str
+    number: int
+    props: PropsChange = PropsChange()
+    flags: tuple[str, ...] = ()
+
+
+class DeleteVolumeGroup(Command, frozen=True):
+    group: str
+    number: int
+
+
+class SpawnResource(Command, frozen=True):
+    group: str
+    name: str | None = None
+    external_name: str | None = None
+    sizes_kib: tuple[int, ...] = ()
+    select_filter: SelectFilter = SelectFilter()
+    partial: bool = False
+    definitions_only: bool = False
+    peer_slots: int | None = None
+    props: Props = {}
+
+
+class CreateDefinition(Command, frozen=True):
+    name: str = ""
+    external_name: str | None = None
+    group: str | None = None
+    props: Props = {}
+    layer_stack: tuple[str, ...] = ()
+    drbd_port: int | None = None
+    drbd_secret: str | None = None
+    peer_slots: int | None = None
+    transport_type: str | None = None
+
+
+class ModifyDefinition(Command, frozen=True):
+    name: str
+    props: PropsChange = PropsChange()
+    group: str | None = None
+    layer_stack: tuple[str, ...] = ()
+    peer_slots: int | None = None
+    drbd_port: int | None = None
+
+
+class DeleteDefinition(Command, frozen=True):
+    name: str
+
+
+class CreateVolumeDefinition(Command, frozen=True):
+    definition: str
+    size_kib: int
+    number: int | None = None
+    minor: int | None = None
+    props: Props = {}
+    flags: tuple[str, ...] = ()
+
+
+class ModifyVolumeDefinition(Command, frozen=True):
+    definition: str
+    number: int
+    size_kib: int | None = None
+    props: PropsChange = PropsChange()
+    flags: tuple[str, ...] = ()
+
+
+class DeleteVolumeDefinition(Command, frozen=True):
+    definition: str
+    number: int
+
+
+class NewResource(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A resource as given by the caller."""
+
+    node: str
+    flags: tuple[str, ...] = ()
+    props: Props = {}
+    layer_stack: tuple[str, ...] = ()
+    drbd_node_id: int | None = None
+    tcp_ports: tuple[int, ...] = ()
+    client: bool = False
+
+
+class CreateResources(Command, frozen=True):
+    """All or none."""
+
+    definition: str
+    resources: tuple[NewResource, ...]
+
+
+class ModifyResource(Command, frozen=True):
+    definition: str
+    node: str
+    props: PropsChange = PropsChange()
+
+
+class DeleteResource(Command, frozen=True):
+    definition: str
+    node: str
+    keep_tiebreaker: bool = False
+
+
+class Autoplace(Command, frozen=True):
+    definition: str
+    select_filter: SelectFilter = SelectFilter()
+    layer_stack: tuple[str, ...] = ()
+    diskless_on_remaining: bool | None = None
+
+
+class MakeAvailable(Command, frozen=True):
+    definition: str
+    node: str
+    diskful: bool = False
+    layer_stack: tuple[str, ...] = ()
+    tcp_ports: tuple[int, ...] = ()
+
+
+class ToggleDisk(Command, frozen=True):
+    definition: str
+    node: str
+    to_diskful: bool
+    pool: str | None = None
+    migrate_from: str | None = None
+
+
+class ActivateResource(Command, frozen=True):
+    definition: str
+    node: str
+
+
+class DeactivateResource(Command, frozen=True):
+    definition: str
+    node: str
+
+
+class ModifyVolume(Command, frozen=True):
+    definition: str
+    node: str
+    number: int
+    props: PropsChange = PropsChange()
+
+
+class ModifyController(Command, frozen=True):
+    props: PropsChange = PropsChange()
+
+
+class AdjustGroup(Command, frozen=True):
+    """Place what is missing in every definition of a group (None: of all groups)."""
+
+    group: str | None = None
+    select_filter: SelectFilter = SelectFilter()
+
+
+class ModifyConnection(Command, frozen=True):
+    """Properties of a pair of nodes, of one resource or of all."""
+
+    node_a: str
+    node_b: str
+    definition: str | None = None
+    props: PropsChange = PropsChange()
+
+
+class ModifyKeyValueStore(Command, frozen=True):
+    name: str
+    props: PropsChange = PropsChange()
+
+
+class DeleteKeyValueStore(Command, frozen=True):
+    name: str
+
+
+class Tick(Command, frozen=True):
+    """Time has passed or a node has reported: automatics and procedures may go on."""
+
+    definitions: tuple[str, ...] | None = None
+    """Only these; None: all."""

@@ -1,0 +1,114 @@
+"""What a node holds, as observed by its satellite, with the time of the observation; never a wish."""
+
+import msgspec
+
+from bollard.domain.ids import NodeName, ResourceName, Uuid
+from bollard.domain.layers import LayerKind, ProviderKind
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a node is not where it should be: cause, and the next step for a person."""
+
+    message: str
+    cause: str = ""
+    correction: str = ""
+    code: str = ""
+    """A stable word, e.g. `no-space`, `pool-missing`, `port-taken`, `tool-missing`."""
+
+
+class SeenPool(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A pool as it is."""
+
+    name: str
+    uuid: Uuid
+    free_kib: int = 0
+    total_kib: int = 0
+    supports_snapshots: bool = False
+    problem: Problem | None = None
+
+
+class SeenVolume(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A volume as it is."""
+
+    number: int
+    device_path: str = ""
+    backing_path: str = ""
+    size_kib: int = 0
+    """Net size that users see."""
+    allocated_kib: int = 0
+    disk_state: str = "DUnknown"
+    """DRBD's word; `Created` for plain storage."""
+    quorum: bool = True
+    problem: Problem | None = None
+
+
+class SeenPeerVolume(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One volume towards a peer."""
+
+    number: int
+    replication_state: str = "Off"
+    peer_disk_state: str = "DUnknown"
+    done_percent: float | None = None
+    out_of_sync_kib: int = 0
+    resynced_kib: int = 0
+    """Moved by the resync that runs, or by the last one."""
+
+
+class SeenPeer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A connection as it is."""
+
+    node: NodeName
+    connection: str = "Connecting"
+    """DRBD's word."""
+    role: str = "Unknown"
+    volumes: tuple[SeenPeerVolume, ...] = ()
+
+
+class SeenResource(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A resource as it is."""
+
+    name: ResourceName
+    uuid: Uuid
+    revision: int = 0
+    """The target revision that the node had applied to this resource when it looked."""
+    settled: bool = False
+    """Whether nothing was left to do for that revision."""
+    role: str = "Unknown"
+    in_use: bool = False
+    may_promote: bool = False
+    suspended: str = ""
+    volumes: tuple[SeenVolume, ...] = ()
+    peers: tuple[SeenPeer, ...] = ()
+    problem: Problem | None = None
+
+
+class Capabilities(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a node can do, by name."""
+
+    version: str
+    uname: str = ""
+    providers: tuple[ProviderKind, ...] = ()
+    layers: tuple[LayerKind, ...] = ()
+    unsupported_providers: dict[str, list[str]] = {}
+    unsupported_layers: dict[str, list[str]] = {}
+    features: tuple[str, ...] = ()
+    """Protocol abilities that a controller may ask for; names, not numbers."""
+    platform: str = "linux"
+    os_variant: str = ""
+
+
+class Observation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A report from a node: the whole (`complete`), or only what changed since the last one."""
+
+    node: NodeName
+    complete: bool = False
+    revision: int = 0
+    """The newest target revision that the node has received."""
+    pools: tuple[SeenPool, ...] = ()
+    resources: tuple[SeenResource, ...] = ()
+    gone: tuple[ResourceName, ...] = ()
+    """Resources that were reported before and are no longer there."""
+    removed: tuple[Uuid, ...] = ()
+    """Resource uuids of tombstones that are carried out."""
+    leftovers: tuple[str, ...] = ()
+    """Volumes of ours that no target or tombstone names."""

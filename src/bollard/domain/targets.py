@@ -1,0 +1,107 @@
+"""What a node should hold: all of it, and no more. Sent by the controller, worked towards by the satellite.
+
+A target never says "do X". What is to be removed is named by tombstones; what is merely absent from the
+target is left alone and reported as a leftover.
+"""
+
+import msgspec
+
+from bollard.domain.ids import Key, NodeName, ResourceName, Uuid, key_of
+from bollard.domain.layers import LayerKind, ProviderKind
+from bollard.domain.nodes import Props
+from bollard.domain.resources import DiskKind, Tombstone
+
+
+class TargetPool(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A pool the node should be able to use."""
+
+    name: str
+    uuid: Uuid
+    provider: ProviderKind
+    props: Props = {}
+
+
+class TargetVolume(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A volume on this node."""
+
+    number: int
+    uuid: Uuid
+    size_kib: int
+    """Net: what the user gets."""
+    pool: str
+    gross_kib: int | None = None
+    """What the lowest device must hold, with the metadata of the layers above it; None without a disk."""
+    minor: int | None = None
+    current_gi: str | None = None
+    """The data generation a fresh replica starts with; None: it must be synchronised."""
+    props: Props = {}
+
+
+class TargetPeer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Another node's part of a replicated resource."""
+
+    node: NodeName
+    node_id: int
+    address: str
+    port: int
+    diskless: bool = False
+    tie_breaker: bool = False
+    votes: bool = True
+    options: Props = {}
+
+
+class TargetReplication(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The DRBD layer of a resource on this node."""
+
+    node_id: int
+    address: str
+    port: int
+    secret: str | None = None
+    """Secret: only in the link and the engine's control socket."""
+    peers: tuple[TargetPeer, ...] = ()
+    peer_slots: int = 7
+    options: Props = {}
+    """Effective DrbdOptions of this node, keys as in the catalogue without the `DrbdOptions/` prefix."""
+
+
+class TargetResource(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A resource on this node."""
+
+    name: ResourceName
+    uuid: Uuid
+    disk: DiskKind
+    active: bool = True
+    layer_stack: tuple[LayerKind, ...] = ()
+    volumes: tuple[TargetVolume, ...] = ()
+    replication: TargetReplication | None = None
+    props: Props = {}
+
+    @property
+    def key(self) -> Key:
+        """The key of the satellite's queue."""
+        return key_of(self.name)
+
+
+class Target(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Everything for one node, as of one revision."""
+
+    node: NodeName
+    cluster_uuid: Uuid
+    revision: int
+    pools: tuple[TargetPool, ...] = ()
+    resources: tuple[TargetResource, ...] = ()
+    tombstones: tuple[Tombstone, ...] = ()
+
+
+class TargetDelta(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What changed from revision `base` to `revision`; a node that is not at `base` asks for the whole."""
+
+    node: NodeName
+    base: int
+    revision: int
+    pools: tuple[TargetPool, ...] | None = None
+    resources: tuple[TargetResource, ...] = ()
+    """New or changed."""
+    gone: tuple[ResourceName, ...] = ()
+    """No longer part of the target (removal is by tombstone)."""
+    tombstones: tuple[Tombstone, ...] | None = None
