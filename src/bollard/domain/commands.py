@@ -9,7 +9,7 @@ from bollard.domain.nodes import Props
 from bollard.domain.resources import SelectFilter
 
 
-class Command(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag=True):
+class Command(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag=True, tag_field="command"):
     """The root of all commands."""
 
 

@@ -44,7 +44,7 @@ class Subject(StrEnum):
     EXTERNAL_FILE = "external file"
     REMOTE = "remote"
     SCHEDULE = "schedule"
-    PASSPHRASE = "passphrase"
+    PASSPHRASE = "passphrase"  # noqa: S105  # a noun, not a secret
     PROPERTY = "property"
     LAYER_KIND = "layer kind"
     LAYER_STACK = "layer stack"
