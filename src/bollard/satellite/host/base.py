@@ -1,0 +1,144 @@
+"""The doors of the satellite to its machine, as Protocols: files, external commands and the data process.
+
+Drivers and the loop see only these; `local.py` and `bollard.sim.host` stand behind them.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
+
+from bollard.domain.errors import DomainError, Subject
+from bollard.domain.seen import Problem
+from bollard.wire.engine import Event, Reply, Request
+
+__all__ = ["Cmd", "Done", "Engine", "FileSeen", "Files", "Host", "HostError", "Runner", "Space"]
+
+
+class HostError(DomainError):
+    """The machine could not do it; `code` is a stable word, `retry` says whether trying again can help."""
+
+    family = "unavailable"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        cause: str = "",
+        correction: str = "",
+        subject: Subject = Subject.VOLUME,
+        name: str = "",
+    ) -> None:
+        super().__init__(subject, name, message, cause=cause, correction=correction)
+        self.code = code
+
+    def problem(self) -> Problem:
+        """The same as a record for reports."""
+        return Problem(message=self.message, cause=self.cause, correction=self.correction, code=self.code)
+
+
+class FileSeen(msgspec.Struct, frozen=True):
+    """A directory entry that is a regular file, a block device or a directory."""
+
+    name: str
+    size_bytes: int
+    allocated_bytes: int = 0
+    is_folder: bool = False
+
+
+class Space(msgspec.Struct, frozen=True):
+    """Of a file system."""
+
+    free_bytes: int
+    total_bytes: int
+    read_only: bool = False
+
+
+class Files(Protocol):
+    """Files and folders. Every method raises HostError when the system refuses; absence is a value."""
+
+    async def scan(self, folder: str) -> tuple[FileSeen, ...]:
+        """The entries of a folder, by name. HostError `pool-missing` when it is not there or no folder."""
+
+    async def look(self, path: str) -> FileSeen | None:
+        """One entry, None when absent."""
+
+    async def space(self, folder: str) -> Space:
+        """Free (for an unprivileged writer) and total bytes of the file system under a folder."""
+
+    async def allocate(self, path: str, size_bytes: int, *, thick: bool) -> bool:
+        """Make the file at least this large: reserved when `thick`, else sparse; whether it changed.
+
+        Never shrinks. After HostError `no-space` a new file is gone again, an older one has its old size.
+        """
+
+    async def remove(self, path: str) -> bool:
+        """Remove a file; whether it was there."""
+
+    async def read(self, path: str) -> bytes | None:
+        """The content of a small file, None when absent."""
+
+    async def write(self, path: str, content: bytes, mode: int = 0o600) -> None:
+        """Replace a small file whole and durably: after a crash there is the old content or the new."""
+
+    async def can_reflink(self, folder: str) -> bool:
+        """Whether files in this folder can be copied by sharing their blocks."""
+
+
+class Cmd(msgspec.Struct, frozen=True):
+    """An external command as data. `argv[0]` is a bare program name; secrets go over `stdin` only."""
+
+    argv: tuple[str, ...]
+    stdin: bytes = b""
+    timeout_s: float = 45.0
+    expect: tuple[int, ...] = (0,)
+    """Exit codes that are no error."""
+    masked: tuple[str, ...] = ()
+    """Arguments that logs and errors show as `***`."""
+
+    def shown(self) -> str:
+        """The command for logs and error texts."""
+        return " ".join("***" if word in self.masked else word for word in self.argv)
+
+
+class Done(msgspec.Struct, frozen=True):
+    """What a command left: its exit code and what it wrote."""
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+
+
+class Runner(Protocol):
+    """The only way to external programs."""
+
+    def path_of(self, program: str) -> str | None:
+        """The absolute path, found once; None when the machine lacks it."""
+
+    async def run(self, cmd: Cmd) -> Done:
+        """Run to the end. HostError: `tool-missing`, `tool-timeout`, `tool-failed` (exit code)."""
+
+
+class Engine(Protocol):
+    """The data process, by its control socket's records."""
+
+    async def ask(self, request: Request) -> Reply:
+        """Send one request. A refusal is HostError `engine-<code>`, no connection is `engine-away`."""
+
+    def events(self) -> AsyncIterator[Event]:
+        """The present state, then every change; ends with HostError `engine-away` when the process goes."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """One machine."""
+
+    files: Files
+    runner: Runner
+    engine: Engine
+    run_dir: str
+    """Where the data process puts the Unix sockets of its volumes."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What is fixed for the life of the process: uname, os_variant, version."""

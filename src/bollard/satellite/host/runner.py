@@ -1,0 +1,133 @@
+"""The one runner of external commands: absolute paths found once, C locale, time limits, secrets over stdin.
+
+Nothing else of the satellite starts processes. No shell, ever.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from bollard.domain.errors import Subject
+from bollard.satellite.host.base import Cmd, Done, HostError
+
+__all__ = ["LocalRunner", "start_detached"]
+
+_SEARCH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_GRACE_S: Final = 5.0
+_TAIL: Final = 2000
+_log = logging.getLogger(__name__)
+
+
+class LocalRunner:
+    """`host.base.Runner` on this machine."""
+
+    def __init__(self, search: str = _SEARCH) -> None:
+        self._search = search
+        self._paths: dict[str, str | None] = {}
+
+    def path_of(self, program: str) -> str | None:
+        assert "/" not in program, program
+        if program not in self._paths:
+            self._paths[program] = shutil.which(program, path=self._search)
+        return self._paths[program]
+
+    async def run(self, cmd: Cmd) -> Done:
+        path = self.path_of(cmd.argv[0])
+        if path is None:
+            raise HostError(
+                f"The program '{cmd.argv[0]}' is not installed",
+                code="tool-missing",
+                cause=f"It was looked for in {self._search}.",
+                correction="Install the package that provides it, then restart the satellite.",
+                subject=Subject.COMMAND,
+                name=cmd.argv[0],
+            )
+        process = await asyncio.create_subprocess_exec(
+            path,
+            *cmd.argv[1:],
+            stdin=subprocess.PIPE if cmd.stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={"PATH": self._search, "LC_ALL": "C", "LANG": "C"},
+            start_new_session=True,
+        )
+        try:
+            async with asyncio.timeout(cmd.timeout_s):
+                stdout, stderr = await process.communicate(cmd.stdin or None)
+        except TimeoutError:
+            raise HostError(
+                f"'{cmd.argv[0]}' did not end within {cmd.timeout_s:g} s",
+                code="tool-timeout",
+                cause=f"Command: {cmd.shown()}",
+                correction="Look for a hung device or file system in the kernel's log.",
+                subject=Subject.COMMAND,
+                name=cmd.argv[0],
+            ) from None
+        finally:
+            if process.returncode is None:
+                await _end_group(process)
+        assert process.returncode is not None
+        _log.debug("%s: exit %d", cmd.shown(), process.returncode)
+        if process.returncode not in cmd.expect:
+            raise _failed(cmd, process.returncode, stderr)
+        return Done(process.returncode, stdout, stderr)
+
+
+def _failed(cmd: Cmd, code: int, stderr: bytes) -> HostError:
+    said = stderr[-_TAIL:].decode("utf-8", "replace").strip()
+    for secret in cmd.masked:
+        said = said.replace(secret, "***")
+    return HostError(
+        f"'{cmd.argv[0]}' failed with exit code {code}",
+        code="tool-failed",
+        cause=f"Command: {cmd.shown()}" + (f"; it said: {said}" if said else ""),
+        subject=Subject.COMMAND,
+        name=cmd.argv[0],
+    )
+
+
+async def _end_group(process: asyncio.subprocess.Process) -> None:
+    """End the command and its children: asked first, forced after a grace."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE_S):
+                await process.wait()
+            if number is signal.SIGKILL or not _group_alive(process.pid):
+                return
+
+
+def _group_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def start_detached(argv: Sequence[str], log_path: Path) -> int:
+    """Start a program that outlives this process: its own session, output to a file. The process id.
+
+    Raises OSError when the program or the log file cannot be opened.
+    """
+    with log_path.open("ab") as log:
+        process = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            close_fds=True,
+            cwd="/",
+        )
+    # Not waited for: it belongs to itself from here on, and init reaps it when this process is gone first.
+    process.returncode = 0
+    return process.pid
