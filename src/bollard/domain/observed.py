@@ -2,7 +2,7 @@
 
 import msgspec
 
-from bollard.domain.ids import Key, key_of
+from bollard.domain.ids import Key, Uuid, key_of
 from bollard.domain.seen import Capabilities, Observation, SeenPool, SeenResource
 
 
@@ -21,6 +21,8 @@ class NodeSeen(msgspec.Struct):
     pools: dict[Key, SeenPool] = {}
     resources: dict[Key, SeenResource] = {}
     leftovers: tuple[str, ...] = ()
+    removed: set[Uuid] = set()
+    """Resource uuids of tombstones that the node has carried out; forgotten when the tombstone is dropped."""
 
     @property
     def online(self) -> bool:
@@ -63,3 +65,4 @@ class Observed:
         node.resources.update({key_of(resource.name): resource for resource in report.resources})
         for name in report.gone:
             node.resources.pop(key_of(name), None)
+        node.removed.update(report.removed)
