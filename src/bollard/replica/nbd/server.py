@@ -1,0 +1,489 @@
+"""One NBD client's connection: negotiation, then requests to the volume and replies back, in batches.
+
+Every ready event parses all requests that arrived and sends all replies that are due with one call.
+It decides nothing about data: the volume does.
+"""
+
+import logging
+import select
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+from bollard.replica.disk import Buffer
+from bollard.replica.export import Exports, Volume
+from bollard.replica.loop import READ, WRITE, Loop
+from bollard.replica.nbd import negotiation as talk
+from bollard.replica.nbd import transmission
+from bollard.replica.nbd.stream import PlainStream, Stream, TlsStream
+from bollard.wire import nbd as wire
+from bollard.wire.nbd import Command, NbdError
+
+__all__ = ["NbdConnection"]
+
+_INPUT_BYTES: Final = 256 << 10
+_BIG_PAYLOAD_BYTES: Final = 64 << 10
+_HELD_LIMIT_BYTES: Final = 64 << 20
+_IN_FLIGHT_LIMIT: Final = 1024
+_MAX_EXTENTS: Final = 1024
+_MAX_ROUNDS: Final = 8
+_BROKEN: Final = select.EPOLLHUP | select.EPOLLERR
+_FUA: Final = 1
+_NO_HOLE: Final = 2
+_REQ_ONE: Final = 8
+_log = logging.getLogger(__name__)
+
+_READ: Final = int(Command.READ)
+_WRITE: Final = int(Command.WRITE)
+_HEAD: Final = wire.REQUEST.size
+_unpack: Final = wire.REQUEST.unpack_from
+_pack_simple: Final = wire.SIMPLE_REPLY.pack
+
+
+class NbdConnection:
+    """A client from accept to close. `default_export` is what the empty name means on this socket."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        sock: socket.socket,
+        exports: Exports,
+        *,
+        default_export: str = "",
+        tls: ssl.SSLContext | None = None,
+        on_closed: Callable[["NbdConnection"], None] | None = None,
+    ) -> None:
+        sock.setblocking(False)
+        self._loop = loop
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._stream: Stream = PlainStream(sock)
+        self._exports = exports
+        self._default = default_export
+        self._tls = tls
+        self._on_closed = on_closed
+        self._talk: talk.Negotiation | None = talk.Negotiation(
+            self._look, self._names, tls_offered=tls is not None, tls_required=tls is not None
+        )
+        self.volume: Volume | None = None
+        self._size_bytes = 0
+        self._read_only = False
+        self._block_bytes = 1
+        self._structured = False
+        self._block_status = False
+        self._buffer = bytearray(_INPUT_BYTES)
+        self._view = memoryview(self._buffer)
+        self._start = 0
+        self._end = 0
+        self._big: bytearray | None = None
+        self._big_got = 0
+        self._big_request = (0, 0, 0)
+        self._tickets = 0
+        # ticket -> (cookie, offset of a read or -1, bytes of payload it holds)
+        self._in_flight: dict[int, tuple[int, int, int]] = {}
+        self._held_bytes = 0
+        self._out: list[Buffer] = [talk.GREETING]
+        self._out_bytes = len(talk.GREETING)
+        self._flush_due = False
+        self._serving = False
+        self._leaving = False
+        self._interest = READ
+        self.closed = False
+        loop.watch(self._fd, READ, self._on_ready, self.close)
+        self._flush()
+
+    # -- life
+
+    def close(self) -> None:
+        """Ends the connection at once and gives the volume back; safe to repeat.
+
+        Replies of requests still running in the volume are dropped when they come.
+        """
+        if self.closed:
+            return
+        self.closed = True
+        self._loop.forget(self._fd)
+        self._sock.close()
+        volume, self.volume = self.volume, None
+        if volume is not None:
+            volume.close()
+        if self._on_closed is not None:
+            self._on_closed(self)
+
+    def _on_ready(self, events: int) -> None:
+        if events & _BROKEN:
+            self.close()
+            return
+        if events & WRITE:
+            self._flush()
+        if self.closed or not events & ~WRITE:
+            return
+        self._serving = True
+        try:
+            for _ in range(_MAX_ROUNDS):
+                if not self._receive() or self.closed:
+                    break
+        except OSError as error:
+            _log.info("NBD client lost: %s", error.strerror or error)
+            self.close()
+        finally:
+            self._serving = False
+        if not self.closed:
+            self._flush()
+            if self._stream.pending and self._interest & READ:
+                self._loop.defer(lambda: self._on_ready(READ))
+
+    def _receive(self) -> bool:
+        """Takes what is there; False when nothing more is to be had now."""
+        if not self._interest & READ:
+            return False
+        if self._big is not None:
+            got = self._stream.receive(memoryview(self._big)[self._big_got :])
+            if got <= 0:
+                return self._nothing(got)
+            self._big_got += got
+            if self._big_got == len(self._big):
+                self._big_done()
+            return True
+        got = self._stream.receive(self._view[self._end :])
+        if got <= 0:
+            return self._nothing(got)
+        self._end += got
+        full = self._end == _INPUT_BYTES
+        if self._talk is not None:
+            self._negotiate()
+        else:
+            self._parse()
+        return full or self._big is not None
+
+    def _nothing(self, got: int) -> bool:
+        if got == 0:
+            self.close()
+        return False
+
+    # -- negotiation
+
+    def _look(self, name: str) -> talk.ExportInfo | None:
+        volume = self._exports.find(name or self._default)
+        if volume is None:
+            return None
+        flags = transmission.export_flags(read_only=volume.read_only)
+        return talk.ExportInfo(volume.size_bytes, flags, volume.description, volume.block_bytes)
+
+    def _names(self) -> list[str]:
+        return [name for name, _ in self._exports]
+
+    def _negotiate(self) -> None:
+        assert self._talk is not None
+        data = bytes(self._view[: self._end])
+        self._end = 0
+        self._act(self._talk.receive(data))
+
+    def _act(self, actions: list[talk.Action]) -> None:
+        for action in actions:
+            match action:
+                case talk.Send(data):
+                    self._put(data)
+                case talk.OpenExport(name):
+                    self._open(name)
+                case talk.StartTls():
+                    self._start_tls()
+                case talk.Transmit(structured, block_status):
+                    self._transmit(structured=structured, block_status=block_status)
+                case talk.Close(why):
+                    if why:
+                        _log.info("NBD handshake ended: %s", why)
+                    self._flush()
+                    self.close()
+                    return
+        if not self._serving and not self.closed:
+            self._flush()
+
+    def _open(self, name: str) -> None:
+        volume = self._exports.find(name or self._default)
+        assert self._talk is not None
+        handshake = self._talk
+        if volume is None:
+            self._act(handshake.refused(f"export {name} is gone"))
+            return
+
+        def opened(refusal: str) -> None:
+            if self.closed:
+                if not refusal:
+                    volume.close()
+                return
+            if refusal:
+                self._act(handshake.refused(refusal))
+            else:
+                self.volume = volume
+                self._act(handshake.opened())
+            self._go_on_talking()
+
+        volume.open(opened)
+
+    def _go_on_talking(self) -> None:
+        """Serves options that arrived while a volume was opening."""
+        if not self.closed and self._talk is not None:
+            self._act(self._talk.receive(b""))
+
+    def _start_tls(self) -> None:
+        self._flush()
+        if self.closed:
+            return
+        assert self._tls is not None
+        if self._out:
+            self.close()
+            return
+        self._loop.forget(self._fd)
+        wrapped = self._tls.wrap_socket(self._sock, server_side=True, do_handshake_on_connect=False)
+        self._sock = wrapped
+        self._stream = TlsStream(wrapped)
+        self._loop.watch(self._fd, self._interest, self._on_ready, self.close)
+
+    def _transmit(self, *, structured: bool, block_status: bool) -> None:
+        volume = self.volume
+        assert volume is not None
+        assert self._talk is not None
+        rest = self._talk.rest()
+        self._talk = None
+        self._structured = structured
+        self._block_status = block_status
+        self._size_bytes = volume.size_bytes
+        self._read_only = volume.read_only
+        self._block_bytes = volume.block_bytes
+        # The handshake's input is shorter than the buffer: the negotiation took it from there.
+        self._view[: len(rest)] = rest
+        self._start, self._end = 0, len(rest)
+        if rest:
+            self._parse()
+
+    # -- requests
+
+    def _parse(self) -> None:
+        """Serves every whole request in the buffer."""
+        start, end = self._start, self._end
+        buffer, view = self._buffer, self._view
+        while end - start >= _HEAD and not self._busy():
+            magic, flags, command, cookie, offset, length = _unpack(buffer, start)
+            if magic != wire.REQUEST_MAGIC:
+                _log.info("NBD client sent a bad request magic; closing")
+                self.close()
+                return
+            if command == _WRITE:
+                if length > wire.MAX_PAYLOAD_BYTES:
+                    _log.info("NBD client sent a write of %d bytes; closing", length)
+                    self.close()
+                    return
+                if start + _HEAD + length > end:
+                    if length >= _BIG_PAYLOAD_BYTES:
+                        self._big_start(start + _HEAD, length, (flags, cookie, offset))
+                        return
+                    break
+                start += _HEAD
+                self._write(flags, cookie, offset, view[start : start + length])
+                start += length
+            else:
+                start += _HEAD
+                if not self._request(command, flags, cookie, offset, length):
+                    return
+        if start == end:
+            self._start = self._end = 0
+        else:
+            left = end - start
+            if start:
+                buffer[:left] = buffer[start:end]
+            self._start, self._end = 0, left
+
+    def _big_start(self, start: int, length: int, request: tuple[int, int, int]) -> None:
+        self._big = bytearray(length)
+        self._big_got = self._end - start
+        self._big[: self._big_got] = self._view[start : self._end]
+        self._big_request = request
+        self._start = self._end = 0
+
+    def _big_done(self) -> None:
+        big, self._big = self._big, None
+        assert big is not None
+        flags, cookie, offset = self._big_request
+        self._write(flags, cookie, offset, memoryview(big))
+
+    def _busy(self) -> bool:
+        """So much is on its way that no further request may start."""
+        return (
+            self._out_bytes + self._held_bytes > _HELD_LIMIT_BYTES or len(self._in_flight) > _IN_FLIGHT_LIMIT
+        )
+
+    def _ticket(self, cookie: int, read_offset: int, payload_bytes: int) -> int:
+        self._tickets += 1
+        self._in_flight[self._tickets] = (cookie, read_offset, payload_bytes)
+        self._held_bytes += payload_bytes
+        return self._tickets
+
+    def _refused(self, command: int, flags: int, cookie: int, offset: int, length: int) -> bool:
+        error = transmission.refusal(
+            command,
+            flags,
+            offset,
+            length,
+            size_bytes=self._size_bytes,
+            read_only=self._read_only,
+            block_status=self._block_status,
+            block_bytes=self._block_bytes,
+        )
+        if error and self.volume is not None and self._size_bytes != self.volume.size_bytes:
+            # The volume was resized since the handshake.
+            self._size_bytes = self.volume.size_bytes
+            return self._refused(command, flags, cookie, offset, length)
+        if error:
+            self._put(transmission.error_reply(cookie, error, structured=self._structured))
+        return error != NbdError.OK
+
+    def _write(self, flags: int, cookie: int, offset: int, data: memoryview) -> None:
+        volume = self.volume
+        assert volume is not None
+        length = len(data)
+        plainly_fine = (
+            not flags & ~_FUA
+            and not self._read_only
+            and offset + length <= self._size_bytes
+            and not (offset | length) % self._block_bytes
+        )
+        if plainly_fine or not self._refused(_WRITE, flags, cookie, offset, length):
+            volume.write(offset, data, bool(flags & _FUA), self._ticket(cookie, -1, length), self._done)
+
+    def _request(self, command: int, flags: int, cookie: int, offset: int, length: int) -> bool:
+        """Anything but a write; False when the connection is closing."""
+        volume = self.volume
+        if volume is None:
+            return False
+        if command == Command.DISC:
+            self._leave()
+            return False
+        if self._refused(command, flags, cookie, offset, length):
+            return True
+        if command == _READ:
+            volume.read(offset, length, self._ticket(cookie, offset, length), self._done)
+            return True
+        if command == Command.BLOCK_STATUS:
+            limit = 1 if flags & _REQ_ONE else _MAX_EXTENTS
+            runs = volume.extents(offset, length, limit)
+            self._put(transmission.block_status_reply(cookie, runs))
+            return True
+        ticket = self._ticket(cookie, -1, 0)
+        match command:
+            case Command.FLUSH:
+                volume.flush(ticket, self._done)
+            case Command.TRIM:
+                volume.trim(offset, length, bool(flags & _FUA), ticket, self._done)
+            case Command.WRITE_ZEROES:
+                volume.zero(
+                    offset,
+                    length,
+                    ticket,
+                    self._done,
+                    may_unmap=not flags & _NO_HOLE,
+                    fua=bool(flags & _FUA),
+                )
+            case _:
+                self._done(ticket, 0, b"")
+        return True
+
+    def _leave(self) -> None:
+        """The client said goodbye: finish what runs, then close."""
+        self._leaving = True
+        self._start = self._end = 0
+        if self._in_flight or self._out:
+            self._set_interest()
+        else:
+            self.close()
+
+    # -- replies
+
+    def _done(self, ticket: int, error: int, data: Buffer) -> None:
+        """A volume's answer; perhaps inside the call that asked."""
+        cookie, offset, held = self._in_flight.pop(ticket)
+        self._held_bytes -= held
+        if self.closed:
+            return
+        if error:
+            code = transmission.nbd_error(error)
+            self._put(transmission.error_reply(cookie, code, structured=self._structured))
+        elif offset < 0:
+            self._put(_pack_simple(wire.SIMPLE_REPLY_MAGIC, 0, cookie))
+        elif self._structured:
+            self._put(transmission.read_reply_head(cookie, offset, len(data)))
+            self._put(data)
+        else:
+            self._put(_pack_simple(wire.SIMPLE_REPLY_MAGIC, 0, cookie))
+            self._put(data)
+        if not self._serving and not self._flush_due:
+            self._flush_due = True
+            self._loop.defer(self._flush_deferred)
+
+    def _put(self, data: Buffer) -> None:
+        self._out.append(data)
+        self._out_bytes += len(data)
+
+    def _flush_deferred(self) -> None:
+        self._flush_due = False
+        if not self.closed:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Sends what is due, as much as the socket takes."""
+        out = self._out
+        try:
+            while out:
+                sent = self._stream.send(out)
+                if sent < 0:
+                    break
+                self._out_bytes -= sent
+                self._drop(sent)
+        except OSError as error:
+            _log.info("NBD client lost: %s", error.strerror or error)
+            self.close()
+            return
+        if self._leaving and not out and not self._in_flight:
+            self.close()
+            return
+        self._set_interest()
+
+    def _drop(self, sent: int) -> None:
+        """Removes `sent` bytes from the front of the output."""
+        out = self._out
+        if not self._out_bytes:
+            out.clear()
+            return
+        done = 0
+        while sent >= len(out[done]):
+            sent -= len(out[done])
+            done += 1
+        del out[:done]
+        if sent:
+            out[0] = memoryview(out[0])[sent:]
+
+    def _set_interest(self) -> None:
+        want = WRITE if self._out else 0
+        if not self._leaving and not self._busy():
+            want |= READ
+        if want == self._interest:
+            return
+        resumed = bool(want & READ and not self._interest & READ)
+        self._interest = want
+        self._loop.change(self._fd, want)
+        if resumed:
+            self._loop.defer(self._resume)
+
+    def _resume(self) -> None:
+        """Serves what was left in the buffers when the client had too much in flight."""
+        if self.closed or self._leaving:
+            return
+        if self._talk is None and self._big is None:
+            self._serving = True
+            self._parse()
+            self._serving = False
+        if not self.closed:
+            self._flush()
+            if self._stream.pending:
+                self._on_ready(READ)
