@@ -1,0 +1,42 @@
+"""Completion for bash and zsh, made from the grammar."""
+
+from collections.abc import Sequence
+
+from bollard.cli.grammar import Noun, Verb
+
+
+def words_after(items: Sequence[Noun | Verb], before: Sequence[str]) -> list[str]:
+    """What may follow these words: commands, or the options of the command they name."""
+    for position, word in enumerate(before):
+        chosen = next((item for item in items if word in item.names), None)
+        if chosen is None:
+            continue
+        if isinstance(chosen, Verb):
+            return sorted(name for row in chosen.args for name in row.names if name.startswith("-"))
+        return words_after(chosen.verbs, before[position + 1 :])
+    return sorted(name for item in items for name in item.names)
+
+
+def bash_script(prog: str) -> str:
+    """A bash completion script: it asks the program itself, so that it never goes stale."""
+    return f"""\
+_{prog}_complete() {{
+    local words
+    words=$({prog} complete -- "${{COMP_WORDS[@]:1:COMP_CWORD-1}}" 2>/dev/null)
+    COMPREPLY=($(compgen -W "$words" -- "${{COMP_WORDS[COMP_CWORD]}}"))
+}}
+complete -F _{prog}_complete {prog}
+"""
+
+
+def zsh_script(prog: str) -> str:
+    """A zsh completion script, likewise."""
+    return f"""\
+#compdef {prog}
+_{prog}() {{
+    local -a found
+    found=(${{(f)"$({prog} complete -- "${{(@)words[2,CURRENT-1]}}" 2>/dev/null)"}})
+    compadd -a found
+}}
+_{prog} "$@"
+"""

@@ -1,0 +1,165 @@
+"""`bollard resource-definition`: what a resource is, wherever it is."""
+
+import argparse
+import time
+from typing import Any
+
+from rich.text import Text
+
+from bollard.cli.context import Context
+from bollard.cli.exits import Exit, Stop
+from bollard.cli.grammar import PASTABLE, Noun, Verb, arg
+from bollard.cli.nouns.placing import PLACE, PLACE_COUNT, layers, select_filter
+from bollard.cli.nouns.properties import property_verbs, props_filter
+from bollard.cli.show import Cell
+from bollard.client.rest import path_of
+
+_POLL_S = 0.5
+_NAME = arg("name", names_of="resource-definitions")
+
+
+def _create(context: Context, options: argparse.Namespace) -> int:
+    if options.name is None and options.external_name is None:
+        raise Stop(Exit.USAGE, "Give a name or --external-name.")
+    definition: dict[str, Any] = {}
+    if options.name is not None:
+        definition["name"] = options.name
+    if options.external_name is not None:
+        definition["external_name"] = options.external_name
+    if options.resource_group is not None:
+        definition["resource_group_name"] = options.resource_group
+    if options.layer_list is not None:
+        definition["layer_data"] = [{"type": kind} for kind in layers(options.layer_list) or ()]
+    body: dict[str, Any] = {"resource_definition": definition}
+    if options.port is not None:
+        body["drbd_port"] = options.port
+    if options.peer_slots is not None:
+        body["drbd_peer_slots"] = options.peer_slots
+    return context.do("POST", "/v1/resource-definitions", body)
+
+
+def _modify(context: Context, options: argparse.Namespace) -> int:
+    body: dict[str, Any] = {}
+    if options.peer_slots is not None:
+        body["drbd_peer_slots"] = options.peer_slots
+    if options.port is not None:
+        body["drbd_port"] = options.port
+    if options.resource_group is not None:
+        body["resource_group"] = options.resource_group
+    return context.do("PUT", path_of("resource-definitions", options.name), body)
+
+
+def _delete(context: Context, options: argparse.Namespace) -> int:
+    return max(context.do("DELETE", path_of("resource-definitions", name)) for name in options.name)
+
+
+def _list(context: Context, options: argparse.Namespace) -> int:
+    query = {"resource_definitions": options.resource_definitions, "props": props_filter(options)}
+    found = context.fetch("/v1/resource-definitions", query)
+    if context.raw(found):
+        return Exit.OK
+    rows = []
+    for item in found:
+        stack = ",".join(layer["type"] for layer in item.get("layer_data", ()))
+        name = item.get("external_name", "") if options.external_name else item["name"]
+        rows.append((name, item.get("resource_group_name", ""), stack, _state(item)))
+    context.show.table(("ResourceName", "ResourceGroup", "Layers", "State"), rows, pastable=options.pastable)
+    return Exit.OK
+
+
+def _state(item: dict[str, Any]) -> Cell:
+    flags = item.get("flags", ())
+    for flag, word in (("DELETE", "DELETING"), ("FAILED", "FAILED"), ("CLONING", "CLONING")):
+        if flag in flags:
+            return Text(word, "red" if flag != "CLONING" else "yellow")
+    return Text("ok", "green")
+
+
+def _autoplace(context: Context, options: argparse.Namespace) -> int:
+    body: dict[str, Any] = {"select_filter": select_filter(options, options.place_count)}
+    if options.diskless_on_remaining is not None:
+        body["diskless_on_remaining"] = options.diskless_on_remaining == "yes"
+    if options.layer_list is not None:
+        body["layer_list"] = layers(options.layer_list)
+    path = path_of("resource-definitions", options.resource_definition_name, "autoplace")
+    return context.do("POST", path, body, {"explain": True} if options.explain else None)
+
+
+def _wait_sync(context: Context, options: argparse.Namespace) -> int:
+    path = path_of("resource-definitions", options.resource_name, "sync-status")
+    deadline_s = time.monotonic() + (options.wait_timeout or float("inf"))
+    while not context.fetch(path).get("synced_on_all"):
+        if time.monotonic() >= deadline_s:
+            raise Stop(Exit.TIMEOUT, f"'{options.resource_name}' is not in sync on all nodes yet.")
+        time.sleep(_POLL_S)
+    return Exit.OK
+
+
+NOUN = Noun(
+    ("resource-definition", "rd"),
+    "what a resource is, on all its nodes",
+    (
+        Verb(
+            ("create", "c"),
+            "add a definition",
+            _create,
+            (
+                arg("-p", "--port", type=int, help="preferred DRBD port"),
+                arg("-e", "--external-name"),
+                arg("-l", "--layer-list", help="comma list, e.g. drbd,luks,storage"),
+                arg("--peer-slots", type=int),
+                arg("--resource-group", names_of="resource-groups"),
+                arg("name", nargs="?"),
+            ),
+        ),
+        Verb(
+            ("modify", "m"),
+            "change a definition",
+            _modify,
+            (
+                arg("--peer-slots", type=int),
+                arg("-p", "--port", type=int),
+                arg("--resource-group", names_of="resource-groups"),
+                _NAME,
+            ),
+        ),
+        Verb(
+            ("delete", "d"),
+            "remove definitions with all their resources",
+            _delete,
+            (arg("--async", action="store_true"), arg("name", nargs="+", names_of="resource-definitions")),
+        ),
+        Verb(
+            ("list", "l"),
+            "show definitions",
+            _list,
+            (
+                PASTABLE,
+                arg("-r", "--resource-definitions", nargs="+", names_of="resource-definitions"),
+                arg("-e", "--external-name", action="store_true"),
+                arg("--props", nargs="+"),
+            ),
+        ),
+        Verb(
+            ("auto-place", "ap"),
+            "place replicas",
+            _autoplace,
+            (
+                PLACE_COUNT,
+                arg("--explain", action="store_true", help="say why each pool was chosen or not"),
+                arg("resource_definition_name", names_of="resource-definitions"),
+                *PLACE,
+            ),
+        ),
+        Verb(
+            ("wait-sync", "ws"),
+            "wait until all replicas are up to date",
+            _wait_sync,
+            (
+                arg("--wait-timeout", type=float, metavar="S"),
+                arg("resource_name", names_of="resource-definitions"),
+            ),
+        ),
+        *property_verbs(lambda options: path_of("resource-definitions", options.name), (_NAME,)),
+    ),
+)

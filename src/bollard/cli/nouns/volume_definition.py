@@ -1,0 +1,115 @@
+"""`bollard volume-definition`: the volumes of a resource and their sizes."""
+
+import argparse
+from typing import Any
+
+from rich.text import Text
+
+from bollard.cli.context import Context
+from bollard.cli.exits import Exit
+from bollard.cli.grammar import PASTABLE, Noun, Verb, arg
+from bollard.cli.nouns.properties import property_verbs
+from bollard.cli.sizes import parse_kib, show_kib
+from bollard.client.rest import path_of
+
+_NAME = arg("resource_name", names_of="resource-definitions")
+_NUMBER = arg("volume_nr", type=int)
+
+
+def _create(context: Context, options: argparse.Namespace) -> int:
+    volume: dict[str, Any] = {"size_kib": options.size, "flags": []}
+    if options.vlmnr is not None:
+        volume["volume_number"] = options.vlmnr
+    if options.encrypt:
+        volume["flags"].append("ENCRYPTED")
+    if options.gross:
+        volume["flags"].append("GROSS_SIZE")
+    if options.storage_pool is not None:
+        volume["props"] = {"StorPoolName": options.storage_pool}
+    body: dict[str, Any] = {"volume_definition": volume}
+    if options.minor is not None:
+        body["drbd_minor_number"] = options.minor
+    return context.do(
+        "POST", path_of("resource-definitions", options.resource_name, "volume-definitions"), body
+    )
+
+
+def _path(options: argparse.Namespace) -> str:
+    return path_of("resource-definitions", options.resource_name, "volume-definitions", options.volume_nr)
+
+
+def _delete(context: Context, options: argparse.Namespace) -> int:
+    return context.do("DELETE", _path(options))
+
+
+def _set_size(context: Context, options: argparse.Namespace) -> int:
+    body: dict[str, Any] = {"size_kib": options.size}
+    if options.gross:
+        body["flags"] = ["GROSS_SIZE"]
+    return context.do("PUT", _path(options), body)
+
+
+def _list(context: Context, options: argparse.Namespace) -> int:
+    query = {"resource_definitions": options.resource_definitions, "with_volume_definitions": True}
+    found = context.fetch("/v1/resource-definitions", query)
+    if context.raw(found):
+        return Exit.OK
+    rows = []
+    for item in found:
+        for volume in item.get("volume_definitions", ()):
+            data: dict[str, Any] = next(
+                (layer["data"] for layer in volume.get("layer_data", ()) if layer.get("data")), {}
+            )
+            flags = volume.get("flags", ())
+            state = Text("resizing", "yellow") if "RESIZE" in flags else Text("ok", "green")
+            rows.append(
+                (
+                    item["name"],
+                    str(volume["volume_number"]),
+                    str(data.get("minor_number", "")),
+                    show_kib(volume["size_kib"]),
+                    "+" if "GROSS_SIZE" in flags else "",
+                    state,
+                )
+            )
+    columns = ("ResourceName", "VolumeNr", "VolumeMinor", "Size", "Gross", "State")
+    context.show.table(columns, rows, pastable=options.pastable)
+    return Exit.OK
+
+
+NOUN = Noun(
+    ("volume-definition", "vd"),
+    "volumes of a resource",
+    (
+        Verb(
+            ("create", "c"),
+            "add a volume",
+            _create,
+            (
+                arg("-s", "--storage-pool", names_of="storage-pools"),
+                arg("-n", "--vlmnr", type=int),
+                arg("-m", "--minor", type=int),
+                arg("--encrypt", action="store_true"),
+                arg("--gross", action="store_true", help="the size includes metadata"),
+                _NAME,
+                arg("size", type=parse_kib, help="e.g. 10G; GiB without a unit"),
+            ),
+        ),
+        Verb(
+            ("delete", "d"), "remove a volume", _delete, (arg("--async", action="store_true"), _NAME, _NUMBER)
+        ),
+        Verb(
+            ("set-size", "size"),
+            "grow a volume",
+            _set_size,
+            (_NAME, _NUMBER, arg("size", type=parse_kib), arg("--gross", action="store_true")),
+        ),
+        Verb(
+            ("list", "l"),
+            "show volumes and sizes",
+            _list,
+            (PASTABLE, arg("-r", "--resource-definitions", nargs="+", names_of="resource-definitions")),
+        ),
+        *property_verbs(_path, (_NAME, _NUMBER)),
+    ),
+)

@@ -1,0 +1,95 @@
+"""Global options: command line over environment over configuration files."""
+
+import argparse
+import configparser
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bollard.client.rest import DEFAULT_TIMEOUT_S
+
+_FLAGS = ("no-color", "no-utf8", "warn-as-error", "curl", "machine-readable", "verbose")
+_VALUES = ("controllers", "output-version", "timeout", "certfile", "keyfile", "cafile", "auth-token")
+_DIRECTORIES = (Path("/etc/bollard/client.d"), Path("/etc/linstor/linstor-client.d"))
+_FILES = (
+    Path("~/.config/bollard/client.conf"),
+    Path("/etc/bollard/client.conf"),
+    Path("~/.config/linstor/linstor-client.conf"),
+    Path("/etc/linstor/linstor-client.conf"),
+)
+
+
+def add_global_options(parser: argparse.ArgumentParser) -> None:
+    """The options that stand before the command."""
+    parser.add_argument("--no-color", action="store_true", help="no colours")
+    parser.add_argument("--no-utf8", action="store_true", help="ASCII table borders")
+    parser.add_argument("--warn-as-error", action="store_true", help="exit code 10 when a reply has warnings")
+    parser.add_argument("--curl", action="store_true", help="print the calls as curl commands, do nothing")
+    parser.add_argument(
+        "--controllers", metavar="LIST", help="HOST[:PORT] or URLs, tried in order (default localhost)"
+    )
+    parser.add_argument("-m", "--machine-readable", action="store_true", help="JSON output")
+    parser.add_argument(
+        "--output-version", choices=("v0", "v1"), default="v1", help="form of the JSON output"
+    )
+    parser.add_argument("-V", "--verbose", action="store_true", help="details too")
+    parser.add_argument(
+        "-t",
+        "--timeout",
+        type=float,
+        default=DEFAULT_TIMEOUT_S,
+        metavar="S",
+        help="seconds to wait for an answer",
+    )
+    parser.add_argument("--disable-config", action="store_true", help="ignore configuration files")
+    parser.add_argument("--certfile", help="our certificate for HTTPS")
+    parser.add_argument("--keyfile", help="its key")
+    parser.add_argument("--cafile", help="authority that signed the controller's certificate")
+    parser.add_argument(
+        "--auth-token", metavar="TOKEN", help="API token (better: in a file or LS_CLIENT_AUTH_TOKEN)"
+    )
+
+
+def with_defaults(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> list[str]:
+    """The command line with what environment and files add put in front of it."""
+    found: list[str] = []
+    if "--disable-config" not in argv:
+        found += _from_files()
+    for name in (*_FLAGS, *_VALUES):
+        value = environ.get("LS_CLIENT_" + name.replace("-", "_").upper())
+        if value is not None:
+            found += _option(name, value)
+    if "LS_OUTPUT_VERSION" in environ:
+        found += ["--output-version", environ["LS_OUTPUT_VERSION"]]
+    return [*found, *argv]
+
+
+def controllers_of(given: str | None, environ: Mapping[str, str] = os.environ) -> str:
+    """The comma list of controllers: what was given, then LS_CONTROLLERS, else this machine."""
+    parts = [part for part in (given, environ.get("LS_CONTROLLERS")) if part]
+    return ",".join(parts) or "localhost"
+
+
+def _from_files() -> list[str]:
+    found: list[str] = []
+    paths = [
+        path for directory in _DIRECTORIES if directory.is_dir() for path in sorted(directory.glob("*.conf"))
+    ]
+    paths += [path for path in (candidate.expanduser() for candidate in _FILES) if path.is_file()][:1]
+    for path in paths:
+        parser = configparser.ConfigParser(interpolation=None)
+        try:
+            parser.read_string(path.read_text(encoding="utf-8"))
+        except (OSError, configparser.Error, UnicodeDecodeError) as error:
+            sys.exit(f"bollard: cannot read {path}: {error}")
+        if parser.has_section("global"):
+            for name, value in parser.items("global"):
+                found += _option(name, value)
+    return found
+
+
+def _option(name: str, value: str) -> list[str]:
+    if name in _FLAGS:
+        return [f"--{name}"] if value.strip().lower() in {"1", "yes", "true", "on", ""} else []
+    return [f"--{name}={value}"]

@@ -1,0 +1,96 @@
+"""The only place that prints: replies, tables and JSON."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_ERROR = 0xC000000000000000
+_WARN = 0x8000000000000000
+_INFO = 0x4000000000000000
+_STYLES = {"ERROR": "bold red", "WARNING": "bold yellow", "INFO": "bold cyan", "SUCCESS": "bold green"}
+
+Cell = str | Text
+
+
+def severity(ret_code: int) -> str:
+    """ERROR, WARNING, INFO or SUCCESS: the two highest bits of a return code."""
+    match ret_code & _ERROR:
+        case 0xC000000000000000:
+            return "ERROR"
+        case 0x8000000000000000:
+            return "WARNING"
+        case 0x4000000000000000:
+            return "INFO"
+        case _:
+            return "SUCCESS"
+
+
+class Show:
+    """Output of one command line run."""
+
+    def __init__(
+        self, *, color: bool = True, utf8: bool = True, verbose: bool = False, out: TextIO | None = None
+    ) -> None:
+        self._utf8 = utf8
+        self._verbose = verbose
+        self.console = Console(file=out or sys.stdout, no_color=not color, highlight=False, soft_wrap=True)
+        self.errors = Console(stderr=True, no_color=not color, highlight=False, soft_wrap=True)
+
+    def line(self, text: Cell = "") -> None:
+        """One line as it is."""
+        self.console.print(text, markup=False)
+
+    def error(self, text: str) -> None:
+        """One line to standard error."""
+        self.errors.print(text, markup=False)
+
+    def json(self, value: object) -> None:
+        """A value as indented JSON."""
+        self.console.out(msgspec.json.format(msgspec.json.encode(value), indent=2).decode(), highlight=False)
+
+    def table(
+        self, columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, pastable: bool = False
+    ) -> None:
+        """A table that fits the terminal: long cells fold."""
+        plain = pastable or not self._utf8
+        table = Table(*columns, box=box.ASCII if plain else box.ROUNDED, header_style="bold")
+        for column in table.columns:
+            column.overflow = "fold"
+        for row in rows:
+            table.add_row(*row)
+        self.console.print(table, soft_wrap=False)
+
+    def entries(self, entries: Sequence[dict[str, Any]]) -> None:
+        """The entries of a reply, one block each."""
+        for entry in entries:
+            word = severity(entry["ret_code"])
+            self.console.print(Text(word + ":", style=_STYLES[word]))
+            self._section("Description", entry.get("message"))
+            self._section("Cause", entry.get("cause"))
+            self._section("Correction", entry.get("correction"))
+            if self._verbose or word in {"ERROR", "WARNING"}:
+                self._section("Details", entry.get("details"))
+            for row in entry.get("explanation", ()):
+                self._section("Placement", explained(row))
+            for report in entry.get("error_report_ids") or ():
+                self._section("Show reports", f"bollard error-reports show {report}")
+
+    def _section(self, title: str, text: str | None) -> None:
+        if text:
+            self.line(f"{title}:")
+            for part in text.splitlines():
+                self.line("    " + part)
+
+
+def explained(row: dict[str, Any]) -> str:
+    """Why a pool was chosen or not, as one line."""
+    mark = "chosen" if row.get("chosen") else "not chosen"
+    score = f", score {row['score']:.3f}" if row.get("score") is not None else ""
+    reasons = "; ".join(row.get("reasons") or ())
+    return f"{row.get('node', '')}/{row.get('pool', '')}: {mark}{score}" + (f": {reasons}" if reasons else "")
