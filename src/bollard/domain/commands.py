@@ -182,6 +182,12 @@ class DeleteDefinition(Command, frozen=True):
     name: str
 
 
+class VerifyDefinition(Command, frozen=True):
+    """Compare all replicas online, once more."""
+
+    name: str
+
+
 class CreateVolumeDefinition(Command, frozen=True):
     definition: str
     size_kib: int

@@ -114,6 +114,8 @@ class ResourceDefinition(msgspec.Struct, frozen=True, omit_defaults=True, tag_fi
     peer_slots: int = 7
     drbd_port: int | None = None
     transport_type: str = "IP"
+    verify_request: int = 0
+    """Grows by one each time an online verify is asked for; a node verifies until it has done this one."""
 
     @property
     def key(self) -> Key:

@@ -64,6 +64,15 @@ class SeenPeer(msgspec.Struct, frozen=True, omit_defaults=True):
     volumes: tuple[SeenPeerVolume, ...] = ()
 
 
+class SeenVerify(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The newest online verify that this node started as its source."""
+
+    request: int
+    finished: bool = False
+    done_percent: float = 0.0
+    out_of_sync_kib: int = 0
+
+
 class SeenResource(msgspec.Struct, frozen=True, omit_defaults=True):
     """A resource as it is."""
 
@@ -79,6 +88,7 @@ class SeenResource(msgspec.Struct, frozen=True, omit_defaults=True):
     suspended: str = ""
     volumes: tuple[SeenVolume, ...] = ()
     peers: tuple[SeenPeer, ...] = ()
+    verify: SeenVerify | None = None
     problem: Problem | None = None
 
 

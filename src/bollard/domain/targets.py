@@ -60,6 +60,8 @@ class TargetReplication(msgspec.Struct, frozen=True, omit_defaults=True):
     """Secret: only in the link and the engine's control socket."""
     peers: tuple[TargetPeer, ...] = ()
     peer_slots: int = 7
+    verify_request: int = 0
+    """Online verify to have done, by number (0: none). The lowest diskful node id runs it."""
     options: Props = {}
     """Effective DrbdOptions of this node, keys as in the catalogue without the `DrbdOptions/` prefix."""
 
