@@ -1,0 +1,45 @@
+"""What a satellite finds on its own machine for one resource name: the other half of the diff."""
+
+import msgspec
+
+from bollard.domain.ids import ResourceName, Uuid
+
+
+class LocalBacking(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A volume of storage that carries our mark, whoever it belongs to now."""
+
+    pool: str
+    number: int
+    volume_uuid: Uuid
+    """Of the VolumeOnNode it was made for: a backing is found, kept and removed by this alone."""
+    size_kib: int
+    metadata: bool = False
+    """Whether valid DRBD metadata is on it."""
+
+
+class LocalExport(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One volume as the data process serves it."""
+
+    number: int
+    volume_uuid: Uuid | None
+    """Of the backing under it; None: diskless."""
+    size_kib: int
+
+
+class LocalEngine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A resource as the data process (or the kernel) runs it."""
+
+    uuid: Uuid
+    """Of the resource it was configured for."""
+    replicated: bool
+    fingerprint: str = ""
+    """planning.diff.fingerprint of the target that was applied last; empty: not known, apply it again."""
+    volumes: tuple[LocalExport, ...] = ()
+
+
+class Local(msgspec.Struct, frozen=True, omit_defaults=True):
+    """All of one resource name on this machine."""
+
+    name: ResourceName
+    backings: tuple[LocalBacking, ...] = ()
+    engine: LocalEngine | None = None

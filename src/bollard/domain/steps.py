@@ -1,0 +1,116 @@
+"""The words for change on one node: what the satellite carries out, one after the other, each repeatable.
+
+A step names what it touches by uuid, so that a name that is used again can never hit its predecessor.
+"""
+
+import msgspec
+
+from bollard.domain.ids import ResourceName, Uuid
+from bollard.domain.targets import TargetResource
+
+
+class CreateBacking(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Make storage of `size_kib` that reads as zeroes and carries `volume_uuid` as its mark."""
+
+    resource: ResourceName
+    pool: str
+    number: int
+    volume_uuid: Uuid
+    size_kib: int
+
+
+class GrowBacking(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Make the storage at least `size_kib` large; what is added reads as zeroes."""
+
+    resource: ResourceName
+    pool: str
+    number: int
+    volume_uuid: Uuid
+    size_kib: int
+
+
+class ShrinkBacking(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Cut the storage to `size_kib`. Only ever planned for a volume without replication."""
+
+    resource: ResourceName
+    pool: str
+    number: int
+    volume_uuid: Uuid
+    size_kib: int
+
+
+class RemoveBacking(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Destroy storage that a tombstone names. Nothing serves it any more."""
+
+    resource: ResourceName
+    pool: str
+    number: int
+    volume_uuid: Uuid
+
+
+class CreateMetadata(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Write fresh DRBD metadata on a backing of this node that nothing serves yet."""
+
+    resource: ResourceName
+    pool: str
+    number: int
+    volume_uuid: Uuid
+    node_id: int
+    peer_slots: int
+    size_kib: int
+    """Net size."""
+    current_gi: str | None = None
+    """16 hex digits: start in this data generation, without a first sync; None: start inconsistent."""
+
+
+class ConfigureReplication(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Make the engine run the resource as the target says: peers, options, backings. Keeps running I/O."""
+
+    target: TargetResource
+
+
+class ResizeReplication(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Let the engine adopt the grown backing of one volume."""
+
+    resource: ResourceName
+    uuid: Uuid
+    number: int
+    size_kib: int
+    """Net size that users shall see."""
+    assume_clean: bool = True
+    """What was added reads as zeroes on every node: it needs no sync."""
+
+
+class RemoveReplication(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Stop the engine's resource and forget its configuration. Backings and their metadata stay."""
+
+    resource: ResourceName
+    uuid: Uuid
+
+
+class ExportPlain(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Serve the volumes of a resource without replication, with their present sizes."""
+
+    target: TargetResource
+
+
+class RemoveExport(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Stop serving a resource without replication. Its backings stay."""
+
+    resource: ResourceName
+    uuid: Uuid
+
+
+Step = (
+    CreateBacking
+    | GrowBacking
+    | ShrinkBacking
+    | RemoveBacking
+    | CreateMetadata
+    | ConfigureReplication
+    | ResizeReplication
+    | RemoveReplication
+    | ExportPlain
+    | RemoveExport
+)
+"""Everything a plan may say."""

@@ -1,0 +1,1 @@
+"""Size arithmetic and order rules of one layer each. Pure."""
