@@ -1,0 +1,383 @@
+"""Resources, their layers and volumes as clients see them: the wish and what was last seen of it.
+
+The longest list of the API is made here, so each function takes records and makes records, and nothing else.
+"""
+
+import msgspec
+
+from bollard.domain.ids import Key, key_of
+from bollard.domain.layers import DEFAULT_STACK, LayerKind, ProviderKind
+from bollard.domain.resources import DiskKind, Resource, ResourceDefinition, ResourcePhase, VolumeOnNode
+from bollard.domain.seen import SeenPeer, SeenResource, SeenVolume
+from bollard.wire.rest import codes
+from bollard.wire.rest.answers import ApiCallRc
+from bollard.wire.rest.codes import Mask
+from bollard.wire.rest.definitions import (
+    AL_STRIPE_SIZE_KIB,
+    AL_STRIPES,
+    DrbdDefinitionData,
+    DrbdVolumeDefinition,
+    drbd_data,
+)
+
+UNKNOWN_SIZE = -1
+_NO_DISK_STATE = "[]"
+"""What a plain volume without a state of its own says."""
+
+
+class DrbdVolume(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The DRBD layer of a volume on a node."""
+
+    drbd_volume_definition: DrbdVolumeDefinition
+    allocated_size_kib: int
+    usable_size_kib: int
+    device_path: str = ""
+    backing_device: str = ""
+
+
+class StorageVolume(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The storage layer of a volume on a node, and what other layers show."""
+
+    volume_number: int
+    allocated_size_kib: int
+    usable_size_kib: int
+    device_path: str = ""
+    backing_device: str = ""
+    disk_state: str = ""
+
+
+class DrbdConnection(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A connection to a peer."""
+
+    connected: bool
+    message: str = ""
+
+
+class DrbdResource(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The DRBD layer of a resource on a node."""
+
+    drbd_resource_definition: DrbdDefinitionData
+    peer_slots: int
+    al_stripes: int
+    al_size: int
+    node_id: int | None = None
+    tcp_ports: tuple[int, ...] = ()
+    flags: tuple[str, ...] = ()
+    drbd_volumes: tuple[DrbdVolume, ...] = ()
+    connections: dict[str, DrbdConnection] = {}
+    promotion_score: int | None = None
+    may_promote: bool | None = None
+
+
+class StorageResource(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The storage layer of a resource on a node."""
+
+    storage_volumes: tuple[StorageVolume, ...] = ()
+
+
+class LayerObject(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A layer and what it stands on."""
+
+    type: LayerKind
+    children: tuple["LayerObject", ...] = ()
+    drbd: DrbdResource | None = None
+    storage: StorageResource | None = None
+
+
+class ResourceState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a resource is doing; without in_use that is not known."""
+
+    in_use: bool | None = None
+
+
+class ReplicationState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a volume is doing towards a peer."""
+
+    replication_state: str
+    done_percentage: float | None = None
+
+
+class VolumeState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The state of a volume."""
+
+    disk_state: str = ""
+    replication_states: dict[str, ReplicationState] = {}
+
+
+class VolumeLayer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One layer of a volume."""
+
+    type: LayerKind
+    data: DrbdVolume | StorageVolume | None = None
+
+
+class VolumeView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A volume on a node as clients see it."""
+
+    volume_number: int
+    allocated_size_kib: int
+    storage_pool_name: str = ""
+    provider_kind: str = ""
+    device_path: str = ""
+    usable_size_kib: int | None = None
+    props: dict[str, str] = {}
+    flags: tuple[str, ...] = ()
+    state: VolumeState | None = None
+    layer_data_list: tuple[VolumeLayer, ...] = ()
+    uuid: str = ""
+    reports: tuple[ApiCallRc, ...] = ()
+
+
+class Freshness(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Ours: whether the state is current, and if not, since when not and why."""
+
+    current: bool
+    heard_at: int | None = None
+    settled: bool | None = None
+    problem: str = ""
+    next_step: str = ""
+
+
+class ResourceView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A resource on a node as clients see it; `volumes` only in the view with volumes."""
+
+    name: str
+    node_name: str
+    props: dict[str, str] = {}
+    flags: tuple[str, ...] = ()
+    layer_object: LayerObject | None = None
+    state: ResourceState | None = None
+    uuid: str = ""
+    create_timestamp: int | None = None
+    volumes: tuple[VolumeView, ...] = ()
+    shared_name: str = ""
+    observed: Freshness | None = None
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """All that a view of one resource is made of."""
+
+    resource: Resource
+    definition: ResourceDefinition
+    seen: SeenResource | None
+    providers: dict[Key, ProviderKind]
+    """Of the pools of the node, by pool key."""
+    current: bool
+    """Whether the node is online, so that `seen` is what it is now."""
+    heard_ms: int = 0
+
+
+_DISK_FLAGS: dict[DiskKind, tuple[str, ...]] = {
+    DiskKind.DISKFUL: (),
+    DiskKind.DISKLESS: ("DISKLESS", "DRBD_DISKLESS"),
+    DiskKind.TIE_BREAKER: ("DISKLESS", "DRBD_DISKLESS", "TIE_BREAKER"),
+    DiskKind.CLIENT: ("DISKLESS", "DRBD_DISKLESS"),
+}
+_PHASE_FLAGS: dict[ResourcePhase, tuple[str, ...]] = {
+    ResourcePhase.NORMAL: (),
+    ResourcePhase.DISK_ADDING: ("DISK_ADD_REQUESTED", "DISK_ADDING"),
+    ResourcePhase.DISK_REMOVING: ("DISK_REMOVE_REQUESTED", "DISK_REMOVING"),
+    ResourcePhase.INACTIVE: ("INACTIVE",),
+    ResourcePhase.EVACUATING: ("EVACUATE",),
+}
+
+
+def flags_of(resource: Resource) -> tuple[str, ...]:
+    """The API's flags of a resource."""
+    disk = _DISK_FLAGS[resource.disk]
+    if resource.phase is ResourcePhase.DISK_ADDING and not disk:
+        disk = _DISK_FLAGS[DiskKind.DISKLESS]
+    return (*disk, *_PHASE_FLAGS[resource.phase])
+
+
+def resource_view(picture: Picture, *, with_volumes: bool) -> ResourceView:
+    """One resource on one node."""
+    resource, seen = picture.resource, picture.seen
+    props = dict(resource.props)
+    if resource.volumes and resource.phase is not ResourcePhase.DISK_ADDING:
+        props.setdefault("StorPoolName", resource.volumes[0].pool)
+    state = None
+    if picture.current and seen is not None:
+        state = ResourceState(seen.in_use if LayerKind.DRBD in _stack(picture) else None)
+    return ResourceView(
+        name=picture.definition.name,
+        node_name=resource.node,
+        props=props,
+        flags=flags_of(resource),
+        layer_object=_layers(picture),
+        state=state,
+        uuid=resource.uuid,
+        create_timestamp=resource.create_timestamp_ms or None,
+        volumes=volume_views(picture) if with_volumes else (),
+        observed=_freshness(picture),
+    )
+
+
+def volume_views(picture: Picture) -> tuple[VolumeView, ...]:
+    """The volumes of a resource on its node."""
+    return tuple(_volume(picture, volume) for volume in picture.resource.volumes)
+
+
+def _freshness(picture: Picture) -> Freshness:
+    seen = picture.seen
+    problem = seen.problem if seen is not None else None
+    return Freshness(
+        current=picture.current,
+        heard_at=None if picture.current else picture.heard_ms or None,
+        settled=seen.settled if seen is not None else None,
+        problem=problem.message if problem is not None else "",
+        next_step=problem.correction if problem is not None else "",
+    )
+
+
+def _stack(picture: Picture) -> tuple[LayerKind, ...]:
+    return picture.resource.layer_stack or picture.definition.layer_stack or DEFAULT_STACK
+
+
+def _layers(picture: Picture) -> LayerObject:
+    below: tuple[LayerObject, ...] = ()
+    for kind in reversed(_stack(picture)):
+        match kind:
+            case LayerKind.DRBD:
+                layer = LayerObject(kind, below, drbd=_drbd(picture))
+            case LayerKind.STORAGE:
+                volumes = tuple(_storage_volume(picture, volume) for volume in picture.resource.volumes)
+                layer = LayerObject(kind, below, storage=StorageResource(volumes))
+            case _:
+                layer = LayerObject(kind, below)
+        below = (layer,)
+    assert below, picture
+    return below[0]
+
+
+def _drbd(picture: Picture) -> DrbdResource:
+    resource, seen = picture.resource, picture.seen
+    flags = () if resource.diskful else ("DISKLESS",)
+    if seen is not None:
+        flags = (*flags, "INITIALIZED")
+    if resource.disk is DiskKind.CLIENT:
+        flags = (*flags, "CLIENT")
+    shown = seen if picture.current and resource.phase is not ResourcePhase.INACTIVE else None
+    return DrbdResource(
+        drbd_resource_definition=drbd_data(picture.definition),
+        peer_slots=resource.peer_slots or picture.definition.peer_slots,
+        al_stripes=AL_STRIPES,
+        al_size=AL_STRIPE_SIZE_KIB,
+        node_id=resource.drbd_node_id,
+        tcp_ports=resource.tcp_ports,
+        flags=flags,
+        drbd_volumes=tuple(_drbd_volume(picture, volume) for volume in resource.volumes),
+        connections={peer.node: _connection(peer) for peer in shown.peers} if shown else {},
+        promotion_score=_promotion_score(shown) if shown else None,
+        may_promote=shown.may_promote if shown else None,
+    )
+
+
+def _connection(peer: SeenPeer) -> DrbdConnection:
+    return DrbdConnection(peer.connection == "Connected", peer.connection)
+
+
+def _promotion_score(seen: SeenResource) -> int:
+    """Higher is better to promote: current data first, then peers that see it, then peers at all."""
+    own = any(volume.disk_state == "UpToDate" for volume in seen.volumes)
+    connected = [peer for peer in seen.peers if peer.connection == "Connected"]
+    current_peers = sum(
+        bool(peer.volumes) and all(volume.peer_disk_state == "UpToDate" for volume in peer.volumes)
+        for peer in connected
+    )
+    return 10_000 * own + 100 * len(connected) + (1 if own else current_peers)
+
+
+def _seen_volume(picture: Picture, number: int) -> SeenVolume | None:
+    if picture.seen is None:
+        return None
+    return next((volume for volume in picture.seen.volumes if volume.number == number), None)
+
+
+def _size_kib(picture: Picture, number: int) -> int:
+    definition = picture.definition.volume(number)
+    return definition.size_kib if definition is not None else UNKNOWN_SIZE
+
+
+def _drbd_volume(picture: Picture, volume: VolumeOnNode) -> DrbdVolume:
+    definition = picture.definition.volume(volume.number)
+    seen = _seen_volume(picture, volume.number)
+    usable = seen.size_kib if seen is not None and seen.size_kib else _size_kib(picture, volume.number)
+    return DrbdVolume(
+        drbd_volume_definition=DrbdVolumeDefinition(
+            volume.number, definition.minor if definition is not None else None
+        ),
+        allocated_size_kib=seen.allocated_kib if seen and picture.resource.diskful else UNKNOWN_SIZE,
+        usable_size_kib=usable,
+        device_path=seen.device_path if seen else "",
+        backing_device=seen.backing_path if seen and picture.resource.diskful else "",
+    )
+
+
+def _storage_volume(picture: Picture, volume: VolumeOnNode) -> StorageVolume:
+    seen = _seen_volume(picture, volume.number)
+    size = _size_kib(picture, volume.number)
+    if not picture.resource.diskful:
+        return StorageVolume(volume.number, allocated_size_kib=0, usable_size_kib=size)
+    plain = _stack(picture) == (LayerKind.STORAGE,)
+    return StorageVolume(
+        volume_number=volume.number,
+        allocated_size_kib=seen.allocated_kib if seen else UNKNOWN_SIZE,
+        usable_size_kib=size,
+        device_path=(seen.device_path if plain else seen.backing_path) if seen else "",
+        disk_state=_NO_DISK_STATE,
+    )
+
+
+def _volume(picture: Picture, volume: VolumeOnNode) -> VolumeView:
+    seen = _seen_volume(picture, volume.number)
+    provider = picture.providers.get(key_of(volume.pool))
+    layers: list[VolumeLayer] = []
+    for kind in _stack(picture):
+        match kind:
+            case LayerKind.DRBD:
+                layers.append(VolumeLayer(kind, _drbd_volume(picture, volume)))
+            case LayerKind.STORAGE:
+                layers.append(VolumeLayer(kind, _storage_volume(picture, volume)))
+            case _:
+                layers.append(VolumeLayer(kind))
+    active = picture.resource.phase is not ResourcePhase.INACTIVE
+    return VolumeView(
+        volume_number=volume.number,
+        allocated_size_kib=seen.allocated_kib if seen and picture.resource.diskful else 0,
+        storage_pool_name=volume.pool,
+        provider_kind=provider or "",
+        device_path=seen.device_path if seen and active else "",
+        usable_size_kib=_size_kib(picture, volume.number),
+        props=volume.props,
+        state=_volume_state(picture, seen) if seen and picture.current else None,
+        layer_data_list=tuple(layers),
+        uuid=volume.uuid,
+        reports=_reports(seen),
+    )
+
+
+def _volume_state(picture: Picture, seen: SeenVolume) -> VolumeState:
+    resource = picture.resource
+    disk_state = seen.disk_state
+    if resource.disk is DiskKind.CLIENT and disk_state == "Diskless":
+        disk_state = "Client"
+    states: dict[str, ReplicationState] = {}
+    for peer in picture.seen.peers if picture.seen is not None else ():
+        for volume in peer.volumes:
+            if volume.number == seen.number:
+                states[peer.node] = ReplicationState(volume.replication_state, volume.done_percent)
+    return VolumeState(disk_state, states)
+
+
+def _reports(seen: SeenVolume | None) -> tuple[ApiCallRc, ...]:
+    if seen is None or seen.problem is None:
+        return ()
+    return (
+        ApiCallRc(
+            ret_code=codes.ret_code(Mask.ERROR, "UNKNOWN_ERROR"),
+            message=seen.problem.message,
+            cause=seen.problem.cause,
+            correction=seen.problem.correction,
+        ),
+    )
