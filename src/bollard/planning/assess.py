@@ -1,4 +1,4 @@
-"""What follows from the reports and from time: automatics, the next phase of procedures, finished removals."""
+"""What follows from the reports and from time: automatics, procedures' phases, finished removals."""
 
 from bollard.domain.answers import Decision
 from bollard.planning.world import World

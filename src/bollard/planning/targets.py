@@ -1,4 +1,4 @@
-"""From the wish to one node's target: what it should hold, and no more. Reads the cluster, changes nothing."""
+"""From the wish to one node's target: what it should hold, and no more. Pure."""
 
 from collections.abc import Iterable
 
