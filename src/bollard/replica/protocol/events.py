@@ -311,6 +311,6 @@ class FenceDone(_Event, frozen=True):
 Event = (
     AddVolume | RemoveVolume | AddPeer | RemovePeer | SetOptions | DiskAttached | DiskOpenFailed | DiskDone
     | BackingResized | LinkUp | LinkDown | Received | Tick | Request | Open | Close | Promote | Demote
-    | Connect | Disconnect | Attach | Detach | Outdate | Invalidate | Verify | Resize | NewCurrentUuid | SuspendIo
-    | ResumeIo | Stop | FenceDone
+    | Connect | Disconnect | Attach | Detach | Outdate | Invalidate | Verify | Resize | NewCurrentUuid
+    | SuspendIo | ResumeIo | Stop | FenceDone
 )  # fmt: skip
