@@ -68,7 +68,13 @@ class PlainVolume:
 
     block_bytes = 1
 
-    def __init__(self, name: str, backing: Backing, size_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        name: str,
+        backing: Backing,
+        size_bytes: int = 0,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
         """`size_bytes` 0 serves the whole backing; more than the backing has is refused (ValueError)."""
         if size_bytes > backing.size_bytes:
             raise ValueError(
@@ -78,6 +84,7 @@ class PlainVolume:
         self.backing = backing
         self.size_bytes = size_bytes or backing.size_bytes
         self.openers = 0
+        self._on_change = on_change
         self.suspended = False
         self.reads = 0
         self.writes = 0
@@ -95,11 +102,13 @@ class PlainVolume:
 
     def open(self, done: Opened) -> None:
         self.openers += 1
+        self._on_change()
         done("")
 
     def close(self) -> None:
         assert self.openers > 0, "close without open"
         self.openers -= 1
+        self._on_change()
 
     def read(self, offset: int, length: int, cookie: int, done: Done) -> None:
         self.reads += length

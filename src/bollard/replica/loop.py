@@ -58,7 +58,7 @@ class Loop:
         self._posted_lock = threading.Lock()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._pool = ThreadPoolExecutor(_POOL_THREADS, "bollard-disk")
-        self._running = False
+        self._stopped = False
         self.watch(self._wake_fd, READ, self._on_wake)
 
     def watch(
@@ -118,8 +118,7 @@ class Loop:
 
     def run(self) -> None:
         """Serve until `stop`."""
-        self._running = True
-        while self._running:
+        while not self._stopped:
             self.run_once(self._wait_s())
 
     def run_once(self, timeout_s: float) -> None:
@@ -144,7 +143,9 @@ class Loop:
             self._guarded(call)
 
     def stop(self) -> None:
-        self._running = False
+        """Ends `run` after this round, or at once if it waits; also safe in a signal handler."""
+        self._stopped = True
+        os.eventfd_write(self._wake_fd, 1)
 
     def close(self) -> None:
         """Ends the pool and releases the files; the loop is of no use afterwards."""

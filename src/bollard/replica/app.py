@@ -1,0 +1,134 @@
+"""`bollard-replica`: builds the data process from its parts and runs it until told to stop.
+
+The only place that reads arguments, signals and the environment.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import ssl
+import sys
+import time
+from pathlib import Path
+
+from bollard.replica.control import ControlServer
+from bollard.replica.loop import Loop
+from bollard.replica.nbd.listen import NbdListener, listen_tcp, listen_unix
+from bollard.replica.node import Node
+from bollard.replica.store import StateDir
+
+__all__ = ["main"]
+
+_log = logging.getLogger("bollard.replica")
+
+
+def main() -> None:
+    """The console command; exits 0 after a clean stop, 1 with one sentence on stderr otherwise."""
+    if not __debug__:
+        sys.exit("bollard-replica: refusing to run with -O: its assertions guard the data")
+    arguments = _arguments()
+    logging.basicConfig(
+        level=logging.DEBUG if arguments.verbose else logging.INFO,
+        format="%(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        _serve(arguments)
+    except (OSError, ValueError) as error:
+        words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        sys.exit(f"bollard-replica: {words}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bollard-replica", description=__doc__)
+    parser.add_argument("--state-dir", required=True, help="where desired configurations are kept (0700)")
+    parser.add_argument("--control", help="control socket (default: STATE_DIR/control.sock)")
+    parser.add_argument(
+        "--listen-nbd",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="unix:/path or host:port; may be repeated (default: unix:STATE_DIR/nbd.sock)",
+    )
+    parser.add_argument("--tls-cert", help="certificate chain (PEM) for NBD over TCP")
+    parser.add_argument("--tls-key", help="private key (PEM) for NBD over TCP")
+    parser.add_argument("--tls-ca", help="require client certificates signed by this CA (PEM)")
+    parser.add_argument("--verbose", action="store_true")
+    return parser.parse_args()
+
+
+def _tls(arguments: argparse.Namespace) -> ssl.SSLContext | None:
+    if not arguments.tls_cert:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(arguments.tls_cert, arguments.tls_key)
+        if arguments.tls_ca:
+            context.load_verify_locations(arguments.tls_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except OSError as error:
+        raise ValueError(f"TLS files cannot be loaded: {error}; check --tls-cert, --tls-key") from error
+    return context
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    state = StateDir(arguments.state_dir)
+    loop = Loop()
+    node = Node(loop, state, wall_clock=time.time, on_shutdown=loop.stop)
+    listeners: list[NbdListener] = []
+    control: ControlServer | None = None
+    try:
+        tls = _tls(arguments)
+        for where in arguments.listen_nbd or [f"unix:{state.path / 'nbd.sock'}"]:
+            listeners.append(_listener(loop, node, where, tls))  # noqa: PERF401  closed one by one on failure
+        control_path = arguments.control or str(state.path / "control.sock")
+        control = ControlServer(loop, listen_unix(control_path), node)
+        node.restore()
+        _watch_signals(loop)
+        for listener in listeners:
+            _log.info("serving NBD on %s", listener.address)
+        _notify("READY=1")
+        loop.run()
+        _notify("STOPPING=1")
+    finally:
+        for listener in listeners:
+            listener.close()
+        node.stop()
+        if control is not None:
+            control.close()
+        loop.close()
+        state.close()
+
+
+def _listener(loop: Loop, node: Node, where: str, tls: ssl.SSLContext | None) -> NbdListener:
+    if where.startswith(("unix:", "/")):
+        return NbdListener(loop, listen_unix(where.removeprefix("unix:")), node.exports)
+    host, _, port = where.removeprefix("tcp:").rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError(f"--listen-nbd {where}: expected unix:/path or host:port")
+    return NbdListener(loop, listen_tcp(host.strip("[]"), int(port)), node.exports, tls=tls)
+
+
+def _watch_signals(loop: Loop) -> None:
+    def stop(number: int, _frame: object) -> None:
+        _log.info("stopping on %s", signal.Signals(number).name)
+        loop.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+
+
+def _notify(message: str) -> None:
+    """Tells systemd, if it started us."""
+    where = os.environ.get("NOTIFY_SOCKET")
+    if not where:
+        return
+    address = "\0" + where[1:] if where.startswith("@") else str(Path(where))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        try:
+            sock.sendto(message.encode(), address)
+        except OSError as error:
+            _log.warning("systemd was not told %s: %s", message, error)
