@@ -95,6 +95,10 @@ def _wait_sync(context: Context, options: argparse.Namespace) -> int:
     return Exit.OK
 
 
+def _verify(context: Context, options: argparse.Namespace) -> int:
+    return context.do("POST", path_of("resource-definitions", options.resource_name, "verify"))
+
+
 NOUN = Noun(
     ("resource-definition", "rd"),
     "what a resource is, on all its nodes",
@@ -159,6 +163,12 @@ NOUN = Noun(
                 arg("--wait-timeout", type=float, metavar="S"),
                 arg("resource_name", names_of="resource-definitions"),
             ),
+        ),
+        Verb(
+            ("verify",),
+            "compare all replicas online",
+            _verify,
+            (arg("resource_name", names_of="resource-definitions"),),
         ),
         *property_verbs(lambda options: path_of("resource-definitions", options.name), (_NAME,)),
     ),

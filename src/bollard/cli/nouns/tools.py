@@ -15,6 +15,13 @@ def _demo(_context: Context, options: argparse.Namespace) -> int:
     return run(options)
 
 
+def _sim(_context: Context, options: argparse.Namespace) -> int:
+    from bollard.sim.main import run  # noqa: PLC0415  # loads the whole product: not for every command
+
+    words = ["--steps", str(options.steps), "--histories", str(options.histories)]
+    return run([*words, "--seed", str(options.seed)] if options.seed is not None else words)
+
+
 def _completion(context: Context, options: argparse.Namespace) -> int:
     script = bash_script if options.shell == "bash" else zsh_script
     context.show.line(script("bollard").rstrip())
@@ -40,6 +47,16 @@ TOOLS: tuple[Noun | Verb, ...] = (
             arg("--mount", action="store_true", help="also put a file system on the volume (root)"),
             arg("--state-dir", help="where to keep everything (default: a temporary folder)"),
             arg("--seed", type=int, default=1, help="of the pattern that is written"),
+        ),
+    ),
+    Verb(
+        ("sim",),
+        "histories of a simulated cluster with faults, from seeds",
+        _sim,
+        (
+            arg("--seed", type=int, help="one history with this seed (default: fresh seeds)"),
+            arg("--steps", type=int, default=60, help="commands and faults in a history"),
+            arg("--histories", type=int, default=1, help="how many"),
         ),
     ),
     Verb(("completion",), "print a completion script", _completion, (arg("shell", choices=("bash", "zsh")),)),
