@@ -4,7 +4,7 @@ Records are frozen; the cluster itself is changed in one place only, `apply`, wh
 the changes of a decision. Everyone else reads.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any, TypeVar, get_args
 
 import msgspec
@@ -111,6 +111,12 @@ class Cluster:
         self._snapshots_of: dict[Key, dict[Key, SnapshotDefinition]] = {}
         self._definitions_in: dict[Key, dict[Key, ResourceDefinition]] = {}
         self._minors: dict[int, int] = {}
+        self._minor_hint = (0, 0)
+        self._ports_on: dict[Key, dict[int, int]] = {}
+        self._nodes_at: dict[str, dict[Key, Node]] = {}
+        self._claims: dict[Key, tuple[tuple[Key, int], ...]] = {}
+        self._claimed: dict[Key, int] = {}
+        self._volumes_in: dict[Key, int] = {}
         for record in records:
             self._put(record)
 
@@ -158,6 +164,36 @@ class Cluster:
         """Whether some volume definition has this minor."""
         return minor in self._minors
 
+    def first_free_minor(self, low: int, taken: Container[int] = ()) -> int:
+        """The lowest minor from `low` on that no volume definition has and that is not in `taken`."""
+        start = self._minor_hint[1] if self._minor_hint[0] == low else low
+        while start in self._minors:
+            start += 1
+        self._minor_hint = (low, start)  # a memory of the search, not a change: what is below is in use
+        while start in self._minors or start in taken:
+            start += 1
+        return start
+
+    def ports_at(self, node: str) -> set[int]:
+        """TCP ports in use by resources, or not yet released, at any address of this node."""
+        mine = self.nodes.get(key_of(node))
+        sharing = {key_of(node)}
+        for net_if in mine.net_interfaces if mine is not None else ():
+            sharing.update(self._nodes_at.get(net_if.address, ()))
+        return {port for key in sharing for port in self._ports_on.get(key, ())}
+
+    def claimed_kib(self, pool: Key) -> int:
+        """Net sizes of all volumes that are in this pool by wish."""
+        return self._claimed.get(pool, 0)
+
+    def volume_count(self, pool: Key) -> int:
+        """How many volumes are in this pool by wish."""
+        return self._volumes_in.get(pool, 0)
+
+    def resource_count(self, node: str) -> int:
+        """How many resources are on a node."""
+        return len(self._resources_on.get(key_of(node), ()))
+
     def resource(self, definition: str, node: str) -> Resource | None:
         """The resource of that definition on that node."""
         return self.resources.get(key_of(definition, node))
@@ -180,15 +216,23 @@ class Cluster:
             case Resource():
                 self._resources_of.setdefault(key_of(record.definition), {})[record.key] = record
                 self._resources_on.setdefault(key_of(record.node), {})[record.key] = record
+                self._count_ports(record.node, record.tcp_ports, 1)
+                self._claim(record)
+            case Node():
+                for net_if in record.net_interfaces:
+                    self._nodes_at.setdefault(net_if.address, {})[record.key] = record
             case StoragePool():
                 self._pools_on.setdefault(key_of(record.node), {})[record.key] = record
             case Tombstone():
                 self._tombstones_on.setdefault(key_of(record.node), {})[record.key] = record
+                self._count_ports(record.node, record.tcp_ports, 1)
             case SnapshotDefinition():
                 self._snapshots_of.setdefault(key_of(record.definition), {})[record.key] = record
             case ResourceDefinition():
                 self._definitions_in.setdefault(key_of(record.group), {})[record.key] = record
                 self._count_minors(record, 1)
+                for resource in self._resources_of.get(record.key, {}).values():
+                    self._claim(resource)
             case _:
                 pass
 
@@ -198,10 +242,16 @@ class Cluster:
             case Resource():
                 self._resources_of[key_of(record.definition)].pop(key)
                 self._resources_on[key_of(record.node)].pop(key)
+                self._count_ports(record.node, record.tcp_ports, -1)
+                self._unclaim(key)
+            case Node():
+                for net_if in record.net_interfaces:
+                    self._nodes_at[net_if.address].pop(key, None)
             case StoragePool():
                 self._pools_on[key_of(record.node)].pop(key)
             case Tombstone():
                 self._tombstones_on[key_of(record.node)].pop(key)
+                self._count_ports(record.node, record.tcp_ports, -1)
             case SnapshotDefinition():
                 self._snapshots_of[key_of(record.definition)].pop(key)
             case ResourceDefinition():
@@ -218,6 +268,36 @@ class Cluster:
                     self._minors[volume.minor] = count
                 else:
                     self._minors.pop(volume.minor, None)
+                    low, start = self._minor_hint
+                    self._minor_hint = (low, min(start, max(low, volume.minor)))
+
+    def _count_ports(self, node: str, ports: tuple[int, ...], step: int) -> None:
+        table = self._ports_on.setdefault(key_of(node), {})
+        for port in ports:
+            count = table.get(port, 0) + step
+            if count:
+                table[port] = count
+            else:
+                del table[port]
+
+    def _claim(self, resource: Resource) -> None:
+        self._unclaim(resource.key)
+        definition = self.definitions.get(key_of(resource.definition))
+        if definition is None or not resource.diskful:
+            return
+        sizes = {volume.number: volume.size_kib for volume in definition.volumes}
+        claims = tuple(
+            (key_of(resource.node, volume.pool), sizes.get(volume.number, 0)) for volume in resource.volumes
+        )
+        self._claims[resource.key] = claims
+        for pool, size_kib in claims:
+            self._claimed[pool] = self._claimed.get(pool, 0) + size_kib
+            self._volumes_in[pool] = self._volumes_in.get(pool, 0) + 1
+
+    def _unclaim(self, resource: Key) -> None:
+        for pool, size_kib in self._claims.pop(resource, ()):
+            self._claimed[pool] -= size_kib
+            self._volumes_in[pool] -= 1
 
 
 def _by_key(table: dict[Key, _T] | None) -> list[_T]:

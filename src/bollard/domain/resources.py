@@ -157,6 +157,9 @@ class VolumeOnNode(msgspec.Struct, frozen=True, omit_defaults=True):
     pool: str
     """Of the disk; DfltDisklessStorPool without one."""
     props: Props = {}
+    day0: bool = False
+    """It may start in the definition's first data generation, without a sync: true from the creation of
+    the first replicas until this one was seen up to date, so that a disk lost later is never taken as equal."""
 
 
 class Resource(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="resource"):
@@ -197,8 +200,12 @@ class Tombstone(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind
     node: NodeName
     definition: ResourceName
     resource_uuid: Uuid
+    """Of the resource that is gone; a fresh one when only volumes of a living resource go."""
     volumes: tuple[VolumeOnNode, ...] = ()
+    """To be removed; each is found by its uuid alone."""
     create_timestamp_ms: int = 0
+    tcp_ports: tuple[int, ...] = ()
+    """Not given to others before the node has let go of them."""
 
     @property
     def key(self) -> Key:
