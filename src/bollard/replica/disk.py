@@ -10,7 +10,6 @@ import os
 import stat
 import struct
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 from bollard.replica.loop import Loop
@@ -62,6 +61,7 @@ class Backing:
         self._flush_waiting: list[FlushDone] = []
         self._flush_running = False
         self._busy = 0
+        self._closing = False
         try:
             self.fd = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
         except OSError as error:
@@ -98,15 +98,11 @@ class Backing:
         return self.size_bytes
 
     def close(self) -> None:
-        """Releases the lock and the descriptor. Pool work still running must have ended: see `idle`."""
-        if self.fd >= 0:
+        """Releases the lock and the descriptor, once work on the pool has ended; nothing new may start."""
+        self._closing = True
+        if self.fd >= 0 and not self._busy:
             os.close(self.fd)
             self.fd = -1
-
-    @property
-    def idle(self) -> bool:
-        """No flush, cold read or long zeroing is on the pool."""
-        return not self._busy
 
     # -- data
 
@@ -143,7 +139,7 @@ class Backing:
     def read_later(self, offset: int, length: int, done: ReadDone) -> None:
         """Reads on the pool, then `done(errno, data)`."""
         result: list[Buffer] = []
-        self._pooled(
+        self.in_pool(
             lambda: result.append(self.read(offset, length)),
             lambda code: done(code, result[0] if not code else b""),
         )
@@ -183,7 +179,7 @@ class Backing:
     def zero(self, offset: int, length: int, *, may_unmap: bool, done: FlushDone) -> None:
         """`zero_now`, on the pool when it is long; then `done(errno)`, perhaps before this returns."""
         if length > _INLINE_ZERO_BYTES:
-            self._pooled(lambda: self.zero_now(offset, length, may_unmap=may_unmap), done)
+            self.in_pool(lambda: self.zero_now(offset, length, may_unmap=may_unmap), done)
             return
         try:
             self.zero_now(offset, length, may_unmap=may_unmap)
@@ -233,18 +229,16 @@ class Backing:
             for done in batch:
                 done(code)
 
-        self._pooled(lambda: os.fdatasync(self.fd), finished)
+        self.in_pool(lambda: os.fdatasync(self.fd), finished)
 
-    def _pooled(self, work: Callable[[], None], done: FlushDone) -> None:
+    def in_pool(self, work: Callable[[], None], done: FlushDone) -> None:
+        """Runs work on the descriptor on the pool; the backing stays open until it has ended."""
         self._busy += 1
 
         def ended(code: int) -> None:
             self._busy -= 1
+            if self._closing:
+                self.close()
             done(code)
 
         self._loop.in_pool(work, ended)
-
-
-def is_block_device(path: str) -> bool:
-    """Whether `path` names a block device; raises OSError when it names nothing."""
-    return stat.S_ISBLK(Path(path).stat().st_mode)

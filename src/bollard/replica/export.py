@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from bollard.replica.disk import Backing, Buffer
 
-__all__ = ["Done", "Exports", "Opened", "PlainVolume", "Volume"]
+__all__ = ["OWNED_BYTES", "Done", "Exports", "Opened", "PlainVolume", "Volume"]
 
 Done = Callable[[int, int, Buffer], None]
 """Called once a request: (cookie, errno or 0, data of a read or b"")."""
@@ -17,13 +17,16 @@ Done = Callable[[int, int, Buffer], None]
 Opened = Callable[[str], None]
 """Called once an open: "" when granted, else one sentence why not."""
 
+OWNED_BYTES: Final = 64 << 10
+
 _NONE: Final = b""
 
 
 class Volume(Protocol):
     """A served block device. Offsets and lengths are bytes, checked against `size_bytes` by the caller.
 
-    `done` may be called before the method returns. `data` of a write is only valid during the call.
+    `done` may be called before the method returns. `data` of a write is only valid during the call, unless
+    it has OWNED_BYTES or more: then it is the volume's to keep.
     """
 
     @property

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from bollard.replica.disk import Buffer
-from bollard.replica.export import Exports, Volume
+from bollard.replica.export import OWNED_BYTES, Exports, Volume
 from bollard.replica.loop import READ, WRITE, Loop
 from bollard.replica.nbd import negotiation as talk
 from bollard.replica.nbd import transmission
@@ -23,7 +23,6 @@ from bollard.wire.nbd import Command, NbdError
 __all__ = ["NbdConnection"]
 
 _INPUT_BYTES: Final = 256 << 10
-_BIG_PAYLOAD_BYTES: Final = 64 << 10
 _HELD_LIMIT_BYTES: Final = 64 << 20
 _IN_FLIGHT_LIMIT: Final = 1024
 _MAX_EXTENTS: Final = 1024
@@ -275,10 +274,13 @@ class NbdConnection:
                     _log.info("NBD client sent a write of %d bytes; closing", length)
                     self.close()
                     return
-                if start + _HEAD + length > end:
-                    if length >= _BIG_PAYLOAD_BYTES:
-                        self._big_start(start + _HEAD, length, (flags, cookie, offset))
+                if length >= OWNED_BYTES:
+                    self._big_start(start, length, (flags, cookie, offset))
+                    start, end = self._start, self._end
+                    if self._big is not None:
                         return
+                    continue
+                if start + _HEAD + length > end:
                     break
                 start += _HEAD
                 self._write(flags, cookie, offset, view[start : start + length])
@@ -296,11 +298,18 @@ class NbdConnection:
             self._start, self._end = 0, left
 
     def _big_start(self, start: int, length: int, request: tuple[int, int, int]) -> None:
+        """Gives a long payload memory of its own and takes what the buffer has of it."""
+        start += _HEAD
+        have = min(self._end - start, length)
         self._big = bytearray(length)
-        self._big_got = self._end - start
-        self._big[: self._big_got] = self._view[start : self._end]
+        self._big[:have] = self._view[start : start + have]
+        self._big_got = have
         self._big_request = request
-        self._start = self._end = 0
+        self._start = start + have
+        if self._start == self._end:
+            self._start = self._end = 0
+        if have == length:
+            self._big_done()
 
     def _big_done(self) -> None:
         big, self._big = self._big, None

@@ -1,0 +1,218 @@
+"""DRBD metadata on real storage: create it, find it and read it whole; ordered durable writes of its pieces.
+
+What the bytes mean is decided in `replica.metadata` and the protocol core.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from bollard.replica.disk import Backing, Buffer
+from bollard.replica.loop import Loop
+from bollard.replica.metadata import layout, superblock
+from bollard.replica.metadata.al_block import INITIALISED_BLOCK
+from bollard.replica.metadata.errors import MetadataError
+from bollard.replica.metadata.superblock import DeviceFlag, Superblock
+from bollard.replica.trouble import Trouble, from_os_error
+from bollard.wire.engine import CreateMd, ErrorCode
+
+__all__ = ["INTERNAL", "Disk", "MetaRead", "create_md", "open_disk"]
+
+INTERNAL: Final = "internal"
+_PAGE: Final = layout.PAGE_BYTES
+_SECTOR: Final = 512
+_UUID_DIGITS: Final = 16
+_NOT_ON_DISK: Final = superblock.UUID_JUST_CREATED
+
+
+@dataclass(frozen=True)
+class MetaRead:
+    """What an attach reads: the superblock's place and the three areas, whole."""
+
+    superblock_offset_bytes: int
+    superblock: bytes
+    activity_log: bytes
+    bitmap: bytes
+
+
+class Disk:
+    """The storage of one replicated volume: its data device and its metadata's device (often the same)."""
+
+    def __init__(self, data: Backing, meta: Backing) -> None:
+        self.data = data
+        self.meta = meta
+
+    @property
+    def internal(self) -> bool:
+        return self.meta is self.data
+
+    def close(self) -> None:
+        """Closes once pool work has ended."""
+        self.data.close()
+        if not self.internal:
+            self.meta.close()
+
+    def read_meta(self, last_size_bytes: int) -> MetaRead:
+        """Finds and reads the metadata; blocking. Raises MetadataError or OSError.
+
+        `last_size_bytes` (0 = unknown) is where the backing ended when it was last in use: internal metadata
+        is there until a grown volume has been resized.
+        """
+        places = [_superblock_place(self.data.size_bytes)] if self.internal else [0]
+        if self.internal and last_size_bytes and last_size_bytes < self.data.size_bytes:
+            places.append(_superblock_place(last_size_bytes))
+        problem: MetadataError | None = None
+        for place in places:
+            raw = bytes(self.meta.read(place, _PAGE))
+            try:
+                record = superblock.decode(raw)
+            except MetadataError as error:
+                problem = problem or error
+                continue
+            return self._areas(place, raw, record)
+        assert problem is not None, "a superblock was looked for"
+        raise problem
+
+    def _areas(self, place: int, raw: bytes, record: Superblock) -> MetaRead:
+        log_at = place + record.al_offset_sectors * _SECTOR
+        bitmap_at = place + record.bitmap_offset_sectors * _SECTOR
+        log_bytes = record.geometry.al_bytes
+        if record.bitmap_offset_sectors < 0:
+            bitmap_bytes = log_at - bitmap_at
+        else:
+            bitmap_bytes = place + record.md_size_sectors * _SECTOR - bitmap_at
+        if min(log_at, bitmap_at, bitmap_bytes) < 0 or max(log_at, bitmap_at) > self.meta.size_bytes:
+            raise MetadataError(
+                "areas outside of the device",
+                where=f"superblock of {self.meta.path}",
+                next_step="restore the metadata from a dump, or create it anew and resync",
+            )
+        return MetaRead(
+            superblock_offset_bytes=place,
+            superblock=raw,
+            activity_log=bytes(self.meta.read(log_at, log_bytes)),
+            bitmap=bytes(self.meta.read(bitmap_at, bitmap_bytes)),
+        )
+
+    def write_meta(self, pieces: tuple[tuple[int, Buffer], ...], *, flush_data: bool) -> None:
+        """Makes the data durable if asked, then the pieces; blocking. Raises OSError."""
+        if flush_data:
+            os.fdatasync(self.data.fd)
+        for offset, piece in pieces:
+            self.meta.write(offset, piece)
+        os.fdatasync(self.meta.fd)
+
+
+def open_disk(loop: Loop, backing: str, meta: str) -> Disk:
+    """Opens and locks both devices; raises BackingError and leaves nothing open."""
+    data = Backing(loop, backing)
+    if meta == INTERNAL:
+        return Disk(data, data)
+    try:
+        return Disk(data, Backing(loop, meta))
+    except BaseException:
+        data.close()
+        raise
+
+
+def create_md(loop: Loop, request: CreateMd, done: Callable[[bool, Trouble | None], None]) -> None:
+    """Writes fresh metadata on the pool, then `done(changed, trouble)`; raises Trouble for bad requests."""
+    uuid = _initial_uuid(request)
+    try:
+        disk = open_disk(loop, request.backing, request.meta)
+    except OSError as error:
+        raise from_os_error(f"metadata of {request.backing} cannot be created", error) from error
+    outcome: list[bool | Trouble] = []
+
+    def work() -> None:
+        try:
+            outcome.append(_create(disk, request, uuid))
+        except MetadataError as error:
+            outcome.append(Trouble(ErrorCode.INVALID, f"metadata of {request.backing}", str(error)))
+        except OSError as error:
+            outcome.append(from_os_error(f"metadata of {request.backing} cannot be written", error))
+
+    def ended(_code: int) -> None:
+        disk.close()
+        result = outcome[0] if outcome else Trouble(ErrorCode.INTERNAL, "metadata creation failed")
+        if isinstance(result, Trouble):
+            done(False, result)
+        else:
+            done(result, None)
+
+    loop.in_pool(work, ended)
+
+
+def _initial_uuid(request: CreateMd) -> int:
+    if request.initial_uuid is None:
+        return _NOT_ON_DISK
+    digits = request.initial_uuid
+    try:
+        value = int(digits, 16) & ~1
+    except ValueError:
+        value = 0
+    if len(digits) != _UUID_DIGITS or value <= _NOT_ON_DISK:
+        raise Trouble(
+            ErrorCode.INVALID,
+            f"metadata of {request.backing} cannot start with that generation",
+            "initial_uuid must be 16 hexadecimal digits and not 0 or 4",
+            "derive one value for the volume and give it to every replica",
+        )
+    return value
+
+
+def _create(disk: Disk, request: CreateMd, uuid: int) -> bool:
+    geometry = layout.Geometry(max_peers=request.max_peers)
+    if disk.internal:
+        place = layout.internal(disk.data.size_bytes, geometry)
+    else:
+        place = layout.external(disk.meta.size_bytes, geometry)
+    usable = min(place.usable_bytes, disk.data.size_bytes)
+    if request.size_bytes > usable:
+        raise Trouble(
+            ErrorCode.CONFLICT,
+            f"metadata of {request.backing}: the volume of {request.size_bytes} bytes does not fit",
+            f"{usable} bytes remain beside the metadata",
+            "grow the backing",
+        )
+    if not request.force and _has_metadata(disk, place):
+        return False
+    record = superblock.fresh(place, node_id=request.node_id)
+    if uuid != _NOT_ON_DISK:
+        size = request.size_bytes or usable
+        record = msgspec.structs.replace(
+            record,
+            current_uuid=uuid,
+            effective_size_sectors=size // _SECTOR,
+            flags=record.flags | DeviceFlag.CONSISTENT | DeviceFlag.WAS_UP_TO_DATE,
+        )
+    # The superblock comes last: metadata that was cut off half way is no metadata.
+    disk.meta.zero_now(place.superblock_offset_bytes, _PAGE, may_unmap=False)
+    disk.meta.zero_now(place.bitmap_offset_bytes, place.bitmap_bytes // _PAGE * _PAGE, may_unmap=True)
+    log = INITIALISED_BLOCK * (place.al_bytes // _PAGE)
+    disk.write_meta(((place.al_offset_bytes, log),), flush_data=False)
+    disk.write_meta(((place.superblock_offset_bytes, superblock.encode(record)),), flush_data=False)
+    return True
+
+
+def _has_metadata(disk: Disk, place: layout.Layout) -> bool:
+    raw = bytes(disk.meta.read(place.superblock_offset_bytes, _PAGE))
+    try:
+        found = superblock.decode(raw)
+    except MetadataError:
+        return False
+    if found.max_peers != place.geometry.max_peers:
+        raise Trouble(
+            ErrorCode.CONFLICT,
+            f"{disk.meta.path} carries metadata for {found.max_peers} peers",
+            f"{place.geometry.max_peers} peers were asked for",
+            "use it as it is, or create with force (which gives up the old generation)",
+        )
+    return True
+
+
+def _superblock_place(device_bytes: int) -> int:
+    return (device_bytes - _PAGE) & ~(_PAGE - 1)
