@@ -1,1 +1,86 @@
-"""One file a provider or layer, the same verbs in each."""
+"""What this satellite can drive: one dict of providers, one of layers. Adding one is a file and a line here.
+
+Verbs are repeatable and say whether they changed anything. None keeps state, reads a clock or knows another.
+"""
+
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from bollard.domain.layers import LayerKind, ProviderKind
+from bollard.domain.seen import SeenPool
+from bollard.domain.steps import CreateBacking, CreateMetadata, GrowBacking, RemoveBacking, ResizeReplication
+from bollard.domain.targets import TargetPool, TargetResource
+from bollard.satellite.drivers.diskless import Diskless
+from bollard.satellite.drivers.file import File
+from bollard.satellite.drivers.file_thin import FileThin
+from bollard.satellite.drivers.replication import Replication
+from bollard.satellite.host.base import BackingSeen, Host
+
+__all__ = ["LAYERS", "PROVIDERS", "Layer", "Provider"]
+
+
+class Provider(Protocol):
+    """A kind of storage pool. Every verb raises HostError with a stable code when the machine refuses."""
+
+    @property
+    def kind(self) -> ProviderKind:
+        """As the API names it."""
+
+    async def observe_pool(self, pool: TargetPool, host: Host, /) -> SeenPool:
+        """Room and abilities; HostError says why it cannot be used."""
+
+    async def observe(
+        self, pool: TargetPool, host: Host, resource: str | None = None, /
+    ) -> tuple[BackingSeen, ...]:
+        """All that carries our mark, of one resource name (in any case) or of the whole pool."""
+
+    async def create(self, step: CreateBacking, pool: TargetPool, host: Host, /) -> bool:
+        """Make it, or finish making it; it reads as zeroes. What is not marked as this volume stays."""
+
+    async def grow(self, step: GrowBacking, pool: TargetPool, host: Host, /) -> bool:
+        """Make it at least this large."""
+
+    async def remove(self, step: RemoveBacking, pool: TargetPool, host: Host, /) -> bool:
+        """Destroy it if it carries this volume's mark; anything else stays."""
+
+    async def activate(self, backing: BackingSeen, host: Host, /) -> str:
+        """Make it usable for the layer above; the path to open."""
+
+    async def deactivate(self, backing: BackingSeen, host: Host, /) -> bool:
+        """The reverse."""
+
+    async def mark(self, step: CreateMetadata, pool: TargetPool, host: Host, /) -> None:
+        """Remember, on the storage itself, that the layer above has written its metadata."""
+
+
+class Layer(Protocol):
+    """A layer above storage."""
+
+    @property
+    def kind(self) -> LayerKind:
+        """As the API names it."""
+
+    async def format(self, step: CreateMetadata, path: str, host: Host, /) -> bool:
+        """Write metadata, if there is none."""
+
+    async def open(
+        self,
+        target: TargetResource,
+        backings: Mapping[int, BackingSeen],
+        paths: Mapping[int, str],
+        host: Host,
+        /,
+    ) -> bool:
+        """Run the resource as the target says; keeps running I/O."""
+
+    async def grow(self, step: ResizeReplication, name: str, host: Host, /) -> bool:
+        """Adopt a grown backing."""
+
+    async def close(self, name: str, host: Host, /) -> bool:
+        """Stop it and forget its configuration; storage stays. HostError `engine-busy` while in use."""
+
+
+PROVIDERS: Final[Mapping[ProviderKind, Provider]] = {
+    driver.kind: driver for driver in (Diskless(), File(), FileThin())
+}
+LAYERS: Final[Mapping[LayerKind, Layer]] = {driver.kind: driver for driver in (Replication(),)}

@@ -10,10 +10,22 @@ from typing import Protocol
 import msgspec
 
 from bollard.domain.errors import DomainError, Subject
+from bollard.domain.local import LocalBacking
 from bollard.domain.seen import Problem
 from bollard.wire.engine import Event, Reply, Request
 
-__all__ = ["Cmd", "Done", "Engine", "FileSeen", "Files", "Host", "HostError", "Runner", "Space"]
+__all__ = [
+    "BackingSeen",
+    "Cmd",
+    "Done",
+    "Engine",
+    "FileSeen",
+    "Files",
+    "Host",
+    "HostError",
+    "Runner",
+    "Space",
+]
 
 
 class HostError(DomainError):
@@ -48,6 +60,14 @@ class FileSeen(msgspec.Struct, frozen=True):
     is_folder: bool = False
 
 
+class Marked(msgspec.Struct, frozen=True):
+    """A marker, and the file it stands beside: `file` is None when there is none of that name."""
+
+    name: str
+    content: bytes
+    file: FileSeen | None
+
+
 class Space(msgspec.Struct, frozen=True):
     """Of a file system."""
 
@@ -56,11 +76,24 @@ class Space(msgspec.Struct, frozen=True):
     read_only: bool = False
 
 
+class BackingSeen(msgspec.Struct, frozen=True):
+    """One backing that carries our mark, and what reports want to know of it."""
+
+    resource: str
+    path: str
+    allocated_kib: int
+    local: LocalBacking
+
+
 class Files(Protocol):
     """Files and folders. Every method raises HostError when the system refuses; absence is a value."""
 
-    async def scan(self, folder: str) -> tuple[FileSeen, ...]:
-        """The entries of a folder, by name. HostError `pool-missing` when it is not there or no folder."""
+    async def marked(self, folder: str, suffix: str, prefix: str = "") -> tuple[Marked, ...]:
+        """The markers `prefix*suffix` of a folder, by name, with their content and the files they mark.
+
+        Upper and lower case of the prefix are alike.
+        HostError `pool-missing` when the folder is not there or no folder.
+        """
 
     async def look(self, path: str) -> FileSeen | None:
         """One entry, None when absent."""
@@ -138,7 +171,7 @@ class Host:
     files: Files
     runner: Runner
     engine: Engine
-    run_dir: str
-    """Where the data process puts the Unix sockets of its volumes."""
+    nbd_socket: str
+    """The Unix socket on which the data process serves all volumes, as exports `RESOURCE/NUMBER`."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """What is fixed for the life of the process: uname, os_variant, version."""

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
 
-from bollard.satellite.host.base import FileSeen, HostError, Space
+from bollard.satellite.host.base import FileSeen, HostError, Marked, Space
 
 __all__ = ["LocalFiles"]
 
@@ -26,8 +26,8 @@ class LocalFiles:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(_THREADS, "bollard-files")
 
-    async def scan(self, folder: str) -> tuple[FileSeen, ...]:
-        return await self._call(folder, _scan, folder)
+    async def marked(self, folder: str, suffix: str, prefix: str = "") -> tuple[Marked, ...]:
+        return await self._call(folder, _marked, folder, suffix, prefix)
 
     async def look(self, path: str) -> FileSeen | None:
         return await self._call(path, _look, path)
@@ -119,17 +119,20 @@ def _seen(name: str, info: os.stat_result, path: str) -> FileSeen | None:
     return None
 
 
-def _scan(folder: str) -> tuple[FileSeen, ...]:
-    found = []
+def _marked(folder: str, suffix: str, prefix: str) -> tuple[Marked, ...]:
     with os.scandir(folder) as entries:
-        for entry in entries:
-            try:
-                seen = _seen(entry.name, entry.stat(follow_symlinks=False), entry.path)
-            except FileNotFoundError:
-                continue
-            if seen is not None:
-                found.append(seen)
-    return tuple(sorted(found, key=lambda file: file.name))
+        markers = sorted(
+            entry.name
+            for entry in entries
+            if entry.name.endswith(suffix) and entry.name.upper().startswith(prefix.upper())
+        )
+    found = []
+    for marker in markers:
+        name = marker.removesuffix(suffix)
+        content = _read(f"{folder}/{marker}")
+        if content is not None:
+            found.append(Marked(name, content, _look(f"{folder}/{name}")))
+    return tuple(found)
 
 
 def _look(path: str) -> FileSeen | None:

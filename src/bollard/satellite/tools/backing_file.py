@@ -17,13 +17,16 @@ _FILE: Final = re.compile(
 )
 
 
-class Owner(msgspec.Struct, frozen=True):
-    """Whose a backing file is: one life of one resource, and its volume."""
+class Owner(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whose a backing file is: one life of one volume on this node."""
 
     resource: str
-    resource_uuid: str
     number: int
-    volume_uuid: str = ""
+    volume_uuid: str
+    made: bool = False
+    """Whether the file was finished once: if it is gone now, it was lost, not never made."""
+    metadata: bool = False
+    """Whether DRBD metadata was written on it."""
     format: int = 1
 
 

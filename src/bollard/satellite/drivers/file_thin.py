@@ -1,0 +1,44 @@
+"""FILE_THIN: a volume is a sparse file that takes room as it is written. The folder is the pool."""
+
+from bollard.domain.layers import ProviderKind
+from bollard.domain.seen import SeenPool
+from bollard.domain.steps import CreateBacking, CreateMetadata, GrowBacking, RemoveBacking
+from bollard.domain.targets import TargetPool
+from bollard.satellite.host import volume_files
+from bollard.satellite.host.base import BackingSeen, Host
+
+__all__ = ["FileThin"]
+
+
+class FileThin:
+    """See `drivers.Provider` for the verbs."""
+
+    kind = ProviderKind.FILE_THIN
+
+    async def observe_pool(self, pool: TargetPool, host: Host) -> SeenPool:
+        return await volume_files.observe_pool(host.files, pool)
+
+    async def observe(
+        self, pool: TargetPool, host: Host, resource: str | None = None
+    ) -> tuple[BackingSeen, ...]:
+        return await volume_files.observe(host.files, pool, resource)
+
+    async def create(self, step: CreateBacking, pool: TargetPool, host: Host) -> bool:
+        return await volume_files.create(host.files, pool, step, thick=False)
+
+    async def grow(self, step: GrowBacking, pool: TargetPool, host: Host) -> bool:
+        return await volume_files.grow(host.files, pool, step, thick=False)
+
+    async def remove(self, step: RemoveBacking, pool: TargetPool, host: Host) -> bool:
+        return await volume_files.remove(host.files, pool, step)
+
+    async def activate(self, backing: BackingSeen, _host: Host) -> str:
+        """A file is opened as it is."""
+        return backing.path
+
+    async def deactivate(self, _backing: BackingSeen, _host: Host) -> bool:
+        """Nothing holds a file but its user."""
+        return False
+
+    async def mark(self, step: CreateMetadata, pool: TargetPool, host: Host) -> None:
+        await volume_files.mark_metadata(host.files, pool, step)

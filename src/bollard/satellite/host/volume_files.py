@@ -1,0 +1,187 @@
+"""Backing files with their markers: the sequences that FILE and FILE_THIN share, each safe to cut anywhere.
+
+The marker is written before the file and removed after it, so a file of ours always has one, and a file
+without one is somebody else's and stays untouched.
+"""
+
+import posixpath
+from typing import Final
+
+import msgspec
+
+from bollard.domain.errors import Subject
+from bollard.domain.ids import Uuid, key_of
+from bollard.domain.local import LocalBacking
+from bollard.domain.seen import SeenPool
+from bollard.domain.steps import CreateBacking, CreateMetadata, GrowBacking, RemoveBacking
+from bollard.domain.targets import TargetPool
+from bollard.domain.units import KIB
+from bollard.satellite.host.base import BackingSeen, Files, FileSeen, HostError
+from bollard.satellite.tools.backing_file import (
+    MARKER_SUFFIX,
+    Owner,
+    decode_owner,
+    encode_owner,
+    file_name,
+    marker_name,
+)
+
+__all__ = ["create", "find", "grow", "mark_metadata", "observe", "observe_pool", "remove"]
+
+FOLDER_KEYS: Final = ("StorDriver/StorPoolName", "StorDriver/FileDir")
+
+
+async def observe_pool(files: Files, pool: TargetPool) -> SeenPool:
+    """Room and abilities of the pool. HostError when it cannot be used."""
+    folder = _folder(pool)
+    space = await files.space(folder)
+    if space.read_only:
+        raise HostError(
+            f"Storage pool '{pool.name}' is read-only",
+            code="read-only",
+            cause=f"The file system of '{folder}' is mounted read-only.",
+            correction="Mount it writable; look for disk errors in the kernel's log first.",
+            subject=Subject.POOL,
+            name=pool.name,
+        )
+    return SeenPool(
+        name=pool.name,
+        uuid=pool.uuid,
+        free_kib=space.free_bytes // KIB,
+        total_kib=space.total_bytes // KIB,
+        supports_snapshots=await files.can_reflink(folder),
+    )
+
+
+async def observe(files: Files, pool: TargetPool, resource: str | None = None) -> tuple[BackingSeen, ...]:
+    """Our files in the pool, or only those of one resource; a marker without its file has size 0."""
+    folder = _folder(pool)
+    seen = []
+    for marked in await files.marked(folder, MARKER_SUFFIX, prefix=f"{resource}_" if resource else ""):
+        owner = decode_owner(marked.content)
+        if owner is None or marked.name != file_name(owner.resource, owner.number):
+            continue
+        if resource is None or key_of(owner.resource) == key_of(resource):
+            seen.append(_backing(pool.name, posixpath.join(folder, marked.name), owner, marked.file))
+    return tuple(seen)
+
+
+def _backing(pool: str, path: str, owner: Owner, file: FileSeen | None) -> BackingSeen:
+    local = LocalBacking(
+        pool=pool,
+        number=owner.number,
+        volume_uuid=Uuid(owner.volume_uuid),
+        size_kib=file.size_bytes // KIB if file is not None else 0,
+        metadata=owner.metadata,
+    )
+    return BackingSeen(owner.resource, path, file.allocated_bytes // KIB if file is not None else 0, local)
+
+
+async def create(files: Files, pool: TargetPool, step: CreateBacking, *, thick: bool) -> bool:
+    """Make the file, or finish making it. HostError `foreign-file` when the name is taken by another."""
+    path = _path(pool, step.resource, step.number)
+    content = await files.read(marker_name(path))
+    owner = decode_owner(content) if content is not None else None
+    if await files.look(path) is not None:
+        _check_owner(path, owner, step.volume_uuid)
+    if owner is None or owner.volume_uuid != step.volume_uuid:
+        owner = Owner(step.resource, step.number, step.volume_uuid)
+        await files.write(marker_name(path), encode_owner(owner))
+    return await _extend(files, path, owner, step.size_kib, thick=thick)
+
+
+async def grow(files: Files, pool: TargetPool, step: GrowBacking, *, thick: bool) -> bool:
+    """Make our file at least this large. HostError `volume-missing` when it is not there."""
+    seen = await find(files, pool, step.resource, step.number, step.volume_uuid)
+    content = await files.read(marker_name(seen.path))
+    owner = _check_owner(seen.path, decode_owner(content) if content is not None else None, step.volume_uuid)
+    return await _extend(files, seen.path, owner, step.size_kib, thick=thick)
+
+
+async def _extend(files: Files, path: str, owner: Owner, size_kib: int, *, thick: bool) -> bool:
+    if owner.made and await files.look(path) is None:
+        raise HostError(
+            f"The backing file of volume {owner.number} of '{owner.resource}' is lost",
+            code="volume-missing",
+            cause=f"{path} was there once and is not there now.",
+            correction="Put the file back, or delete the resource on this node and create it again.",
+            name=owner.resource,
+        )
+    changed = await files.allocate(path, size_kib * KIB, thick=thick)
+    if not owner.made:
+        await files.write(marker_name(path), encode_owner(msgspec.structs.replace(owner, made=True)))
+    return changed
+
+
+async def remove(files: Files, pool: TargetPool, step: RemoveBacking) -> bool:
+    """Remove the file of this life of the volume; a file of another life or of somebody else stays."""
+    for seen in await observe(files, pool, step.resource):
+        if seen.local.volume_uuid == step.volume_uuid:
+            await files.remove(seen.path)
+            await files.remove(marker_name(seen.path))
+            return True
+    return False
+
+
+async def mark_metadata(files: Files, pool: TargetPool, step: CreateMetadata) -> None:
+    """Remember that the file carries DRBD metadata, after it was written durably."""
+    seen = await find(files, pool, step.resource, step.number, step.volume_uuid)
+    content = await files.read(marker_name(seen.path))
+    owner = _check_owner(seen.path, decode_owner(content) if content is not None else None, step.volume_uuid)
+    if not owner.metadata:
+        await files.write(marker_name(seen.path), encode_owner(msgspec.structs.replace(owner, metadata=True)))
+
+
+async def find(files: Files, pool: TargetPool, resource: str, number: int, uuid: str) -> BackingSeen:
+    """The file of this life of the volume. HostError `volume-missing`."""
+    for seen in await observe(files, pool, resource):
+        if seen.local.volume_uuid == uuid:
+            return seen
+    raise HostError(
+        f"The backing file of volume {number} of '{resource}' is not there",
+        code="volume-missing",
+        cause=f"Nothing in the folder of storage pool '{pool.name}' is marked with its uuid {uuid}.",
+        correction="Mount the pool's file system, or delete the resource here and create it again.",
+        name=resource,
+    )
+
+
+def _check_owner(path: str, owner: Owner | None, uuid: str) -> Owner:
+    if owner is None:
+        raise HostError(
+            f"'{path}' is not Bollard's file",
+            code="foreign-file",
+            cause="There is no marker beside it that says so.",
+            correction="Move the file away, or use another resource name.",
+            name=path,
+        )
+    if owner.volume_uuid != uuid:
+        raise HostError(
+            f"'{path}' belongs to another volume",
+            code="other-life",
+            cause=f"Its owner is {owner.volume_uuid}, not {uuid}.",
+            correction="If the earlier resource of that name is being deleted here, this goes on by itself.",
+            name=path,
+        )
+    return owner
+
+
+def _path(pool: TargetPool, resource: str, number: int) -> str:
+    """Where the file of a volume is. HostError `pool-missing` when the pool names no folder."""
+    return posixpath.join(_folder(pool), file_name(resource, number))
+
+
+def _folder(pool: TargetPool) -> str:
+    folder = next((pool.props[key] for key in FOLDER_KEYS if pool.props.get(key)), "")
+    if not posixpath.isabs(folder):
+        raise HostError(
+            f"Storage pool '{pool.name}' has no folder",
+            code="pool-missing",
+            cause=f"'{folder}' is not an absolute path."
+            if folder
+            else f"The property {FOLDER_KEYS[0]} is not set.",
+            correction=f"Set {FOLDER_KEYS[0]} to an existing folder on the node.",
+            subject=Subject.POOL,
+            name=pool.name,
+        )
+    return posixpath.normpath(folder)

@@ -1,0 +1,119 @@
+"""Files in memory, for simulated nodes: same Protocol, every call can fail or be the last.
+
+It never touches the machine it runs on.
+"""
+
+import posixpath
+from collections.abc import Awaitable, Callable
+
+from bollard.satellite.host.base import FileSeen, HostError, Marked, Space
+
+__all__ = ["Disk", "SimFiles"]
+
+_BLOCK = 4096
+Pause = Callable[[], Awaitable[None]]
+
+
+class Disk:
+    """What survives a crash of the node: folders, files with sizes, and the room for them."""
+
+    def __init__(self, total_bytes: int = 1 << 40) -> None:
+        self.total_bytes = total_bytes
+        self.folders: set[str] = set()
+        self.contents: dict[str, bytes] = {}
+        self.sizes: dict[str, int] = {}
+        self.allocated: dict[str, int] = {}
+        self.read_only = False
+        self.reflink = False
+
+    def used_bytes(self) -> int:
+        """All that is allocated."""
+        return sum(self.allocated.values())
+
+
+class SimFiles:
+    """`host.base.Files` over a Disk. `pause` runs around each change: a place to stop or to wait."""
+
+    def __init__(self, disk: Disk, pause: Pause) -> None:
+        self._disk = disk
+        self._pause = pause
+
+    async def marked(self, folder: str, suffix: str, prefix: str = "") -> tuple[Marked, ...]:
+        await self._pause()
+        self._need_folder(folder)
+        found = []
+        for marker in sorted(self._disk.contents):
+            name = posixpath.basename(marker)
+            path = marker.removesuffix(suffix)
+            fits = posixpath.dirname(marker) == folder and name.endswith(suffix)
+            fits = fits and name.upper().startswith(prefix.upper())
+            if fits:
+                file = self._seen(path) if path in self._disk.sizes else None
+                found.append(Marked(posixpath.basename(path), self._disk.contents[marker], file))
+        return tuple(found)
+
+    async def look(self, path: str) -> FileSeen | None:
+        await self._pause()
+        if path in self._disk.folders:
+            return FileSeen(posixpath.basename(path), 0, is_folder=True)
+        return self._seen(path) if path in self._disk.sizes else None
+
+    async def space(self, folder: str) -> Space:
+        await self._pause()
+        self._need_folder(folder)
+        free = max(0, self._disk.total_bytes - self._disk.used_bytes())
+        return Space(free, self._disk.total_bytes, self._disk.read_only)
+
+    async def allocate(self, path: str, size_bytes: int, *, thick: bool) -> bool:
+        await self._pause()
+        self._need_writable(path)
+        old = self._disk.sizes.get(path)
+        held = self._disk.allocated.get(path, 0)
+        wanted = max(held, -(-size_bytes // _BLOCK) * _BLOCK) if thick else held
+        if old is not None and old >= size_bytes and held >= wanted:
+            return False
+        if self._disk.used_bytes() + wanted - held > self._disk.total_bytes:
+            raise HostError(f"There is no space for '{posixpath.basename(path)}'", code="no-space", name=path)
+        self._disk.sizes[path] = max(old or 0, size_bytes)
+        self._disk.allocated[path] = wanted
+        await self._pause()
+        return True
+
+    async def remove(self, path: str) -> bool:
+        await self._pause()
+        if self._disk.read_only:
+            self._need_writable(path)
+        there = self._disk.sizes.pop(path, None) is not None
+        self._disk.allocated.pop(path, None)
+        self._disk.contents.pop(path, None)
+        await self._pause()
+        return there
+
+    async def read(self, path: str) -> bytes | None:
+        await self._pause()
+        return self._disk.contents.get(path)
+
+    async def write(self, path: str, content: bytes, mode: int = 0o600) -> None:
+        assert mode & ~0o777 == 0, mode
+        await self._pause()
+        self._need_writable(path)
+        self._disk.contents[path] = content
+        self._disk.sizes[path] = len(content)
+        self._disk.allocated[path] = _BLOCK
+        await self._pause()
+
+    async def can_reflink(self, folder: str) -> bool:
+        await self._pause()
+        return folder in self._disk.folders and self._disk.reflink
+
+    def _seen(self, path: str) -> FileSeen:
+        return FileSeen(posixpath.basename(path), self._disk.sizes[path], self._disk.allocated[path])
+
+    def _need_folder(self, folder: str) -> None:
+        if folder not in self._disk.folders:
+            raise HostError(f"'{folder}' is not there or not a folder", code="pool-missing", name=folder)
+
+    def _need_writable(self, path: str) -> None:
+        self._need_folder(posixpath.dirname(path))
+        if self._disk.read_only:
+            raise HostError(f"'{path}' cannot be changed", code="read-only", name=path)
