@@ -112,7 +112,7 @@ def decode_block(data: bytes) -> AlBlock | None:
     """
     if len(data) != PAGE_BYTES:
         raise _refuse(f"{len(data)} bytes instead of {PAGE_BYTES}")
-    magic, number, stored, kind, updates, slots, context_start = _HEAD.unpack_from(data)
+    magic, _, stored, kind, updates, slots, context_start = _HEAD.unpack_from(data)
     if magic != _MAGIC:
         raise _refuse(f"magic 0x{magic:08x} instead of 0x{_MAGIC:08x}")
     actual = crc32c_raw(data[:_CRC_AT] + bytes(4) + data[_CRC_AT + 4 :])
@@ -124,12 +124,19 @@ def decode_block(data: bytes) -> AlBlock | None:
         raise _refuse(f"type {kind} with {updates} updates of {slots} slots")
     if context_start >= slots:
         raise _refuse(f"a context from slot {context_start} of {slots}")
+    block = _fields(data)
+    if any(slot >= slots for slot, _ in block.updates):
+        raise _refuse(f"an update of slot {max(block.updates)[0]} of {slots}")
+    return block
+
+
+def _fields(data: bytes) -> AlBlock:
+    """Unpack a block that was found to be sound."""
+    _, number, _, _, updates, slots, context_start = _HEAD.unpack_from(data)
     slots_at = _HEAD.size
     extents_at = slots_at + _SLOTS.size
     slot_numbers = _SLOTS.unpack_from(data, slots_at)[:updates]
     extents = _EXTENTS.unpack_from(data, extents_at)[:updates]
-    if any(slot >= slots for slot in slot_numbers):
-        raise _refuse(f"an update of slot {max(slot_numbers)} of {slots}")
     context = _CONTEXT.unpack_from(data, extents_at + _EXTENTS.size)[: slots - context_start]
     return AlBlock(
         number=number,
@@ -145,7 +152,9 @@ def replay(blocks: Iterable[bytes], *, stripes: int = 1) -> Replay:
 
     Never raises for damage: it says so in the result, and the caller then takes every extent for hot.
     """
-    good: list[AlBlock] = []
+    good: list[
+        tuple[int, bytes]
+    ] = []  # as bytes: a ring may be long, and unpacked it is eight times as large
     damaged: list[int] = []
     total = 0
     for position, data in enumerate(blocks):
@@ -156,16 +165,18 @@ def replay(blocks: Iterable[bytes], *, stripes: int = 1) -> Replay:
             damaged.append(position)
             continue
         if block is not None:
-            good.append(block)
+            good.append((block.number, data))
     ordered = _oldest_first(good)
-    next_number = (ordered[-1].number + 1) % _NUMBERS if ordered else 0
-    next_position = ring_block(next_number, stripes=stripes, stripe_blocks=max(1, total // stripes))
     slots: dict[int, int] = {}
-    for block in ordered:
+    for _, data in ordered:
+        block = _fields(data)
         slots.update(enumerate(block.context, block.context_start))
         slots.update(block.updates)
-        # A log that was made smaller forgets the slots beyond its end.
-        slots = {slot: extent for slot, extent in slots.items() if slot < block.slots}
+        if len(slots) > block.slots:
+            # A log that was made smaller forgets the slots beyond its end.
+            slots = {slot: extent for slot, extent in slots.items() if slot < block.slots}
+    next_number = (ordered[-1][0] + 1) % _NUMBERS if ordered else 0
+    next_position = ring_block(next_number, stripes=stripes, stripe_blocks=max(1, total // stripes))
     return Replay(
         hot=frozenset(slots.values()) - {FREE},
         next_number=next_number,
@@ -175,18 +186,18 @@ def replay(blocks: Iterable[bytes], *, stripes: int = 1) -> Replay:
     )
 
 
-def _oldest_first(blocks: Sequence[AlBlock]) -> list[AlBlock]:
+def _oldest_first(blocks: Sequence[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
     """By number, beginning behind the widest gap: numbers wrap at 2^32."""
-    ordered = sorted(blocks, key=lambda block: block.number)
+    ordered = sorted(blocks, key=lambda block: block[0])
     if len(ordered) < 2:
         return ordered
-    gaps = [(block.number - ordered[index - 1].number) % _NUMBERS for index, block in enumerate(ordered)]
+    gaps = [(block[0] - ordered[index - 1][0]) % _NUMBERS for index, block in enumerate(ordered)]
     first = gaps.index(max(gaps))
     return ordered[first:] + ordered[:first]
 
 
-def _without_gap(ordered: Sequence[AlBlock]) -> bool:
-    return not ordered or (ordered[-1].number - ordered[0].number) % _NUMBERS + 1 == len(ordered)
+def _without_gap(ordered: Sequence[tuple[int, bytes]]) -> bool:
+    return not ordered or (ordered[-1][0] - ordered[0][0]) % _NUMBERS + 1 == len(ordered)
 
 
 def _sealed(head: tuple[int, int, int, int, int], body: bytes) -> bytes:

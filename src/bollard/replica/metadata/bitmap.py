@@ -275,6 +275,10 @@ class Bitmap:
         assert 0 <= first_page <= first_page + count <= self.pages, (first_page, count)
         self._dirty[first_page : first_page + count] = b"\1" * count
 
+    def forget_dirty(self) -> None:
+        """Say that the disk has all of this bitmap."""
+        self._dirty[:] = bytes(self.pages)
+
     def mark_all_dirty(self) -> None:
         """Say that the disk has nothing of this bitmap."""
         self.mark_dirty(0, self.pages)

@@ -6,6 +6,7 @@ decided here.
 
 import struct
 from enum import IntFlag
+from typing import Protocol
 
 import msgspec
 
@@ -14,7 +15,11 @@ from bollard.replica.metadata.errors import MetadataError
 from bollard.replica.metadata.layout import MAX_USABLE_BYTES, PAGE_BYTES, Geometry, Layout, check_geometry
 
 __all__ = [
+    "AL_EXTENTS_FRESH",
+    "AL_EXTENTS_MAX",
     "HISTORY_UUIDS",
+    "MAGIC_V08",
+    "MAGIC_V08_UNCLEAN",
     "MAGIC_V09",
     "NODES",
     "UUID_JUST_CREATED",
@@ -23,6 +28,7 @@ __all__ = [
     "PeerFlag",
     "PeerSlot",
     "Superblock",
+    "check_offsets",
     "decode",
     "encode",
     "fresh",
@@ -82,6 +88,21 @@ class PeerFlag(IntFlag):
     DEVICE_SEEN = 0x10
     """The peer was seen with a disk: it counts for quorum."""
     NODE_EXISTS = 0x10000
+
+
+class _Placed(Protocol):
+    """What v08 and v09 have in common: where things are."""
+
+    @property
+    def geometry(self) -> Geometry: ...
+    @property
+    def effective_size_sectors(self) -> int: ...
+    @property
+    def md_size_sectors(self) -> int: ...
+    @property
+    def al_offset_sectors(self) -> int: ...
+    @property
+    def bitmap_offset_sectors(self) -> int: ...
 
 
 class PeerSlot(msgspec.Struct, frozen=True, kw_only=True):
@@ -286,17 +307,16 @@ def _check_magic(magic: int) -> None:
     )
 
 
-def _refuse(what: str, field: str) -> MetadataError:
+def _refuse(what: str, field: str, where: str = _WHERE) -> MetadataError:
     return MetadataError(
         what,
-        where=f"{_WHERE}, {field}",
+        where=f"{where}, {field}",
         next_step="restore the metadata from a dump, or create it anew and resync",
     )
 
 
 def _check(superblock: Superblock) -> None:
-    check_geometry(superblock.geometry, where=_WHERE)
-    _check_offsets(superblock)
+    check_offsets(superblock)
     _check_peers(superblock)
     if not 1 <= superblock.al_extents <= AL_EXTENTS_MAX:
         raise _refuse(f"{superblock.al_extents} extents", "al_extents")
@@ -309,29 +329,32 @@ def _check(superblock: Superblock) -> None:
         raise _refuse("not 64-bit numbers, or not 32 of them", "UUIDs")
 
 
-def _check_offsets(superblock: Superblock) -> None:
+def check_offsets(superblock: _Placed, *, where: str = _WHERE) -> None:
+    """Raise MetadataError unless offsets, sizes and geometry agree with each other; for v08 and v09."""
+    geometry = superblock.geometry
+    check_geometry(geometry, where=where)
     page_sectors = PAGE_BYTES // SECTOR_BYTES
-    al_sectors = superblock.al_blocks * page_sectors
+    al_sectors = geometry.al_bytes // SECTOR_BYTES
+    bitmap_sectors = superblock.md_size_sectors - page_sectors - al_sectors
     if superblock.al_offset_sectors == page_sectors:
         expected = page_sectors + al_sectors
-        bitmap_sectors = superblock.md_size_sectors - expected
     elif superblock.al_offset_sectors == -al_sectors:
-        bitmap_sectors = superblock.md_size_sectors - page_sectors - al_sectors
         expected = -(al_sectors + bitmap_sectors)
         if bitmap_sectors % page_sectors:
-            raise _refuse(f"{superblock.md_size_sectors} sectors are not whole 4 KiB", "md_size")
+            raise _refuse(f"{superblock.md_size_sectors} sectors are not whole 4 KiB", "md_size", where)
     else:
-        raise _refuse(f"{superblock.al_offset_sectors} sectors", "al_offset")
+        raise _refuse(f"{superblock.al_offset_sectors} sectors", "al_offset", where)
     if superblock.bitmap_offset_sectors != expected or not -(1 << 31) <= expected < 1 << 31:
-        raise _refuse(f"{superblock.bitmap_offset_sectors} sectors instead of {expected}", "bm_offset")
+        raise _refuse(f"{superblock.bitmap_offset_sectors} sectors instead of {expected}", "bm_offset", where)
     if bitmap_sectors < page_sectors or superblock.md_size_sectors >= 1 << 32:
-        raise _refuse(f"{superblock.md_size_sectors} sectors", "md_size")
-    slot_bytes = bitmap_sectors // page_sectors * PAGE_BYTES // superblock.max_peers
-    covered_bytes = min(slot_bytes * 8 * superblock.block_bytes, MAX_USABLE_BYTES)
+        raise _refuse(f"{superblock.md_size_sectors} sectors", "md_size", where)
+    slot_bytes = bitmap_sectors // page_sectors * PAGE_BYTES // geometry.max_peers
+    covered_bytes = min(slot_bytes * 8 * geometry.block_bytes, MAX_USABLE_BYTES)
     if not 0 <= superblock.effective_size_sectors * SECTOR_BYTES <= covered_bytes:
         raise _refuse(
             f"{superblock.effective_size_sectors} sectors, and the bitmap covers {covered_bytes} bytes",
             "effective_size",
+            where,
         )
 
 
