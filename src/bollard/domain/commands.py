@@ -233,6 +233,10 @@ class ModifyResource(Command, frozen=True):
     definition: str
     node: str
     props: PropsChange = PropsChange()
+    tie_breaker: bool | None = None
+    """Make a diskless resource the tie-breaker, or an ordinary diskless one."""
+    client: bool | None = None
+    """Make a diskless resource one without a vote, or an ordinary diskless one."""
 
 
 class DeleteResource(Command, frozen=True):
@@ -262,6 +266,8 @@ class ToggleDisk(Command, frozen=True):
     to_diskful: bool
     pool: str | None = None
     migrate_from: str | None = None
+    client: bool = False
+    """With to_diskful false: without a vote."""
 
 
 class ActivateResource(Command, frozen=True):
