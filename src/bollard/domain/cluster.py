@@ -136,6 +136,13 @@ class Cluster:
         for table in self._tables.values():
             yield from table.values()
 
+    def find(self, kind: str, key: Key) -> Record | None:
+        """The record of a kind and key, or None."""
+        if kind == "controller":
+            return self.settings
+        record: Record | None = self._tables[kind].get(key)
+        return record
+
     def resources_of(self, definition: str) -> list[Resource]:
         """The resources of a definition, by node key."""
         return _by_key(self._resources_of.get(key_of(definition)))

@@ -175,7 +175,7 @@ def changed(
     delete: Iterable[str] = (),
     delete_namespaces: Iterable[str] = (),
 ) -> Props:
-    """New properties with these set, these gone, and whole namespaces gone. Raises Invalid, all or nothing."""
+    """New properties with these set, these gone, and whole namespaces gone. Raises Invalid: all or none."""
     stored = {key: checked(key, value, scope) for key, value in override.items()}
     for key in delete:
         if key not in props:

@@ -158,8 +158,10 @@ class VolumeOnNode(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of the disk; DfltDisklessStorPool without one."""
     props: Props = {}
     day0: bool = False
-    """It may start in the definition's first data generation, without a sync: true from the creation of
-    the first replicas until this one was seen up to date, so that a disk lost later is never taken as equal."""
+    """It may start in the definition's first data generation, without a sync.
+
+    True from the creation of the first replicas until this one was seen up to date, so that a disk that is
+    lost later is never taken as equal."""
 
 
 class Resource(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="resource"):

@@ -5,9 +5,9 @@ Used by the satellite to act and by the controller to preview. Nothing is remove
 
 from collections.abc import Iterable
 
-from bollard.domain.cluster import Tombstone
 from bollard.domain.ids import Uuid
 from bollard.domain.local import Local
+from bollard.domain.resources import Tombstone
 from bollard.domain.steps import Step
 from bollard.domain.targets import TargetResource
 

@@ -1,0 +1,131 @@
+"""Where a value comes from: the order of property maps for each consumer, nearest first. Pure lookups."""
+
+from bollard.domain import props
+from bollard.domain.cluster import Cluster
+from bollard.domain.ids import DEFAULT_POOL, NodeName, key_of
+from bollard.domain.nodes import Node, Props, StoragePool
+from bollard.domain.resources import Connection, Resource, ResourceDefinition, VolumeDefinition
+
+__all__ = [
+    "address_of",
+    "connection_maps",
+    "definition_maps",
+    "group_props",
+    "pool_maps",
+    "replication_maps",
+    "stor_pool_name",
+    "volume_group_props",
+    "volume_maps",
+]
+
+_NONE: Props = {}
+
+
+def group_props(cluster: Cluster, definition: ResourceDefinition) -> Props:
+    """The properties of the definition's group."""
+    group = cluster.groups.get(key_of(definition.group))
+    return group.props if group is not None else _NONE
+
+
+def volume_group_props(cluster: Cluster, definition: ResourceDefinition, number: int) -> Props:
+    """The properties of the volume group of that number."""
+    group = cluster.groups.get(key_of(definition.group))
+    for volume in group.volume_groups if group is not None else ():
+        if volume.number == number:
+            return volume.props
+    return _NONE
+
+
+def definition_maps(cluster: Cluster, definition: ResourceDefinition) -> tuple[Props, ...]:
+    """Tie-breaker, quorum, schedules: definition > group > controller."""
+    return (definition.props, group_props(cluster, definition), cluster.props())
+
+
+def replication_maps(
+    cluster: Cluster, definition: ResourceDefinition, resource: Resource
+) -> tuple[Props, ...]:
+    """DRBD options of a resource on a node: resource > definition > group > node > controller."""
+    node = cluster.nodes.get(key_of(resource.node))
+    return (
+        resource.props,
+        definition.props,
+        group_props(cluster, definition),
+        node.props if node is not None else _NONE,
+        cluster.props(),
+    )
+
+
+def volume_maps(
+    cluster: Cluster, definition: ResourceDefinition, resource: Resource, volume: VolumeDefinition
+) -> tuple[Props, ...]:
+    """DRBD options of one volume: V > R > VD > VG > RD > RG > node > controller."""
+    mine = next((vol.props for vol in resource.volumes if vol.number == volume.number), _NONE)
+    rest = replication_maps(cluster, definition, resource)
+    return (
+        mine,
+        rest[0],
+        volume.props,
+        volume_group_props(cluster, definition, volume.number),
+        *rest[1:],
+    )
+
+
+def connection_maps(
+    cluster: Cluster, definition: ResourceDefinition, node_a: str, node_b: str
+) -> tuple[Props, ...]:
+    """DRBD network options of a pair: resource connection > RD > node connection > RG > controller."""
+    probe = Connection(node_a=NodeName(node_a), node_b=NodeName(node_b), definition=definition.name)
+    of_all = Connection(node_a=NodeName(node_a), node_b=NodeName(node_b))
+    mine = cluster.connections.get(probe.key)
+    general = cluster.connections.get(of_all.key)
+    return (
+        mine.props if mine is not None else _NONE,
+        definition.props,
+        general.props if general is not None else _NONE,
+        group_props(cluster, definition),
+        cluster.props(),
+    )
+
+
+def pool_maps(cluster: Cluster, pool: StoragePool) -> tuple[Props, ...]:
+    """Oversubscription: pool > pool definition > controller."""
+    definition = cluster.pool_definitions.get(key_of(pool.name))
+    return (pool.props, definition.props if definition is not None else _NONE, cluster.props())
+
+
+def address_of(
+    cluster: Cluster, definition: ResourceDefinition, resource: Resource, node: Node
+) -> str | None:
+    """The address for replication: PrefNic of pools of volume 0 > R > RD > RG > node > controller."""
+    pools = [cluster.pool(resource.node, volume.pool) for volume in resource.volumes[:1]]
+    preferred = props.PREF_NIC.found(
+        *(pool.props for pool in pools if pool is not None),
+        resource.props,
+        definition.props,
+        group_props(cluster, definition),
+        node.props,
+        cluster.props(),
+    )
+    return node.data_address(preferred)
+
+
+def stor_pool_name(
+    cluster: Cluster,
+    definition: ResourceDefinition,
+    node: Node,
+    *,
+    number: int,
+    own: Props,
+    neighbour: str | None = None,
+) -> str:
+    """The pool of a volume: resource > VD > RD > VG > RG > node > a neighbour's pool > DfltStorPool."""
+    volume = definition.volume(number)
+    found = props.STOR_POOL_NAME.found(
+        own,
+        volume.props if volume is not None else _NONE,
+        definition.props,
+        volume_group_props(cluster, definition, number),
+        group_props(cluster, definition),
+        node.props,
+    )
+    return found or neighbour or DEFAULT_POOL

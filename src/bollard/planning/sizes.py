@@ -1,0 +1,112 @@
+"""How much may still be put into a pool, with oversubscription. Reads reports and wishes, decides nothing."""
+
+import msgspec
+
+from bollard.domain import props
+from bollard.domain.cluster import Cluster
+from bollard.domain.layers import THIN_PROVIDERS, LayerKind, ProviderKind
+from bollard.domain.nodes import StoragePool
+from bollard.domain.resources import ResourceDefinition, VolumeDefinition
+from bollard.domain.seen import SeenPool
+from bollard.domain.units import UNLIMITED_KIB, align_up
+from bollard.planning import effective
+from bollard.planning.layers import drbd
+from bollard.planning.world import World
+
+__all__ = [
+    "THIN_RATIO_DEFAULT",
+    "Space",
+    "gross_of",
+    "net_of",
+    "peer_slots_of",
+    "space_in",
+    "zero_filled",
+]
+
+THIN_RATIO_DEFAULT = 20.0
+EXTENT_KIB = {
+    ProviderKind.LVM: 4096,
+    ProviderKind.LVM_THIN: 64,
+    ProviderKind.ZFS: 8,
+    ProviderKind.ZFS_THIN: 8,
+}
+"""Allocation units where they are not 1 KiB."""
+
+_NOT_ZEROED = frozenset({ProviderKind.LVM, ProviderKind.STORAGE_SPACES, ProviderKind.EBS_INIT})
+
+
+class Space(msgspec.Struct, frozen=True):
+    """What a pool can still take."""
+
+    usable_kib: int
+    """With oversubscription."""
+    free_kib: int
+    total_kib: int
+    problem: str = ""
+    """Why nothing can be placed there, whatever the sizes."""
+
+
+def zero_filled(provider: ProviderKind) -> bool:
+    """Whether new volumes of this provider read as zeroes, so that replicas need no first sync."""
+    return provider not in _NOT_ZEROED
+
+
+def space_in(world: World, pool: StoragePool, overprovision: float | None = None) -> Space:
+    """The space of a pool by its last report, less what is already wished for there."""
+    if pool.provider is ProviderKind.DISKLESS:
+        return Space(UNLIMITED_KIB, UNLIMITED_KIB, UNLIMITED_KIB)
+    seen = world.observed.pool(pool.node, pool.name)
+    if seen is None or seen.uuid != pool.uuid:
+        return Space(0, 0, 0, "its size is not known yet")
+    if seen.problem is not None:
+        return Space(0, seen.free_kib, seen.total_kib, seen.problem.message)
+    return Space(_usable_kib(world.cluster, pool, seen, overprovision), seen.free_kib, seen.total_kib)
+
+
+def _usable_kib(cluster: Cluster, pool: StoragePool, seen: SeenPool, overprovision: float | None) -> int:
+    maps = effective.pool_maps(cluster, pool)
+    default = THIN_RATIO_DEFAULT if pool.provider in THIN_PROVIDERS else 1.0
+    if overprovision is not None and pool.provider in THIN_PROVIDERS:
+        free_ratio = total_ratio = overprovision
+    else:
+        ratio = props.OVERSUBSCRIPTION.number(*maps, default=default)
+        free_ratio = props.FREE_OVERSUBSCRIPTION.number(*maps, default=ratio)
+        total_ratio = props.TOTAL_OVERSUBSCRIPTION.number(*maps, default=ratio)
+    by_free = seen.free_kib * free_ratio
+    by_total = seen.total_kib * total_ratio - cluster.claimed_kib(pool.key)
+    return max(0, int(min(by_free, by_total, UNLIMITED_KIB)))
+
+
+def peer_slots_of(cluster: Cluster, definition: ResourceDefinition) -> int:
+    """Bitmap slots that new replicas of a definition get."""
+    found = props.PEER_SLOTS_NEW_RESOURCE.found(*effective.definition_maps(cluster, definition))
+    return int(found) if found else definition.peer_slots
+
+
+def gross_of(
+    volume: VolumeDefinition,
+    stack: tuple[LayerKind, ...],
+    *,
+    peer_slots: int,
+    provider: ProviderKind = ProviderKind.FILE_THIN,
+    size_kib: int | None = None,
+) -> int:
+    """What the lowest device of a volume must hold, in whole extents of the provider."""
+    size = volume.size_kib if size_kib is None else size_kib
+    if LayerKind.DRBD in stack and not volume.gross_size:
+        size = drbd.gross_kib(size, peer_slots)
+    return align_up(size, EXTENT_KIB.get(provider, 4))
+
+
+def net_of(
+    volume: VolumeDefinition,
+    stack: tuple[LayerKind, ...],
+    *,
+    peer_slots: int,
+    size_kib: int | None = None,
+) -> int:
+    """What users get of a volume."""
+    size = volume.size_kib if size_kib is None else size_kib
+    if LayerKind.DRBD in stack and volume.gross_size:
+        return drbd.net_kib(align_up(size, 4), peer_slots)
+    return size
