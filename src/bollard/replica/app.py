@@ -11,6 +11,7 @@ import socket
 import ssl
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from bollard.replica.control import ControlServer
@@ -77,8 +78,17 @@ def _tls(arguments: argparse.Namespace) -> ssl.SSLContext | None:
 def _serve(arguments: argparse.Namespace) -> None:
     state = StateDir(arguments.state_dir)
     loop = Loop()
-    node = Node(loop, state, wall_clock=time.time, on_shutdown=loop.stop)
     listeners: list[NbdListener] = []
+
+    def shut_down() -> None:
+        _notify("STOPPING=1")
+        # Clients go first: their close lets the resources demote.
+        for listener in listeners:
+            listener.close()
+        listeners.clear()
+        node.shut_down(loop.stop)
+
+    node = Node(loop, state, wall_clock=time.time, on_shutdown=shut_down)
     control: ControlServer | None = None
     try:
         tls = _tls(arguments)
@@ -87,12 +97,12 @@ def _serve(arguments: argparse.Namespace) -> None:
         control_path = arguments.control or str(state.path / "control.sock")
         control = ControlServer(loop, listen_unix(control_path), node)
         node.restore()
-        _watch_signals(loop)
+        _watch_signals(loop, shut_down)
         for listener in listeners:
             _log.info("serving NBD on %s", listener.address)
         _notify("READY=1")
         loop.run()
-        _notify("STOPPING=1")
+        _log.info("stopped")
     finally:
         for listener in listeners:
             listener.close()
@@ -112,10 +122,16 @@ def _listener(loop: Loop, node: Node, where: str, tls: ssl.SSLContext | None) ->
     return NbdListener(loop, listen_tcp(host.strip("[]"), int(port)), node.exports, tls=tls)
 
 
-def _watch_signals(loop: Loop) -> None:
-    def stop(number: int, _frame: object) -> None:
-        _log.info("stopping on %s", signal.Signals(number).name)
-        loop.stop()
+def _watch_signals(loop: Loop, shut_down: Callable[[], None]) -> None:
+    told = False
+
+    def stop(_number: int, _frame: object) -> None:
+        nonlocal told
+        if told:
+            # The second signal does not wait for anybody.
+            loop.stop()
+        told = True
+        loop.post(shut_down)
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)

@@ -55,7 +55,8 @@ class Loop:
         self._timer_count = 0
         self._deferred: list[Callable[[], None]] = []
         self._posted: list[Callable[[], None]] = []
-        self._posted_lock = threading.Lock()
+        # Reentrant: a signal handler may post while the same thread holds it.
+        self._posted_lock = threading.RLock()
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._pool = ThreadPoolExecutor(_POOL_THREADS, "bollard-disk")
         self._stopped = False
@@ -92,7 +93,9 @@ class Loop:
         self._deferred.append(call)
 
     def post(self, call: Callable[[], None]) -> None:
-        """Call from the loop's thread soon; the only method that other threads may use."""
+        """Call from the loop's thread soon; the only method that other threads and signal handlers
+        may use.
+        """
         with self._posted_lock:
             first = not self._posted
             self._posted.append(call)

@@ -44,16 +44,32 @@ class Disk:
     def __init__(self, data: Backing, meta: Backing) -> None:
         self.data = data
         self.meta = meta
+        self._jobs = 0
+        self._closing = False
 
     @property
     def internal(self) -> bool:
         return self.meta is self.data
 
     def close(self) -> None:
-        """Closes once pool work has ended."""
-        self.data.close()
-        if not self.internal:
-            self.meta.close()
+        """Closes once pool work has ended; nothing new may start."""
+        self._closing = True
+        if not self._jobs:
+            self.data.close()
+            if not self.internal:
+                self.meta.close()
+
+    def in_pool(self, work: Callable[[], None], done: Callable[[int], None]) -> None:
+        """Runs work on both devices on the pool, then `done(errno)`; they stay open until it has ended."""
+        self._jobs += 1
+
+        def ended(code: int) -> None:
+            self._jobs -= 1
+            if self._closing:
+                self.close()
+            done(code)
+
+        self.meta.in_pool(work, ended)
 
     def read_meta(self, last_size_bytes: int) -> MetaRead:
         """Finds and reads the metadata; blocking. Raises MetadataError or OSError.
@@ -143,7 +159,7 @@ def create_md(loop: Loop, request: CreateMd, done: Callable[[bool, Trouble | Non
         else:
             done(result, None)
 
-    loop.in_pool(work, ended)
+    disk.in_pool(work, ended)
 
 
 def _initial_uuid(request: CreateMd) -> int:

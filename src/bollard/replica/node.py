@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -16,10 +16,13 @@ from bollard.replica.changes import Picture, changes
 from bollard.replica.control import Answer
 from bollard.replica.export import Exports
 from bollard.replica.loop import Loop
+from bollard.replica.metadisk import create_md
 from bollard.replica.nbd.listen import NbdListener, listen_unix
 from bollard.replica.plain import PlainResource
+from bollard.replica.replicated import Finish, ReplicatedResource
 from bollard.replica.store import StateDir
 from bollard.replica.trouble import Trouble, from_os_error
+from bollard.replica.verbs import Command, core_command
 from bollard.wire import engine as wire
 from bollard.wire.engine import ErrorCode, Kind, Reply, ResourceSpec
 
@@ -27,7 +30,8 @@ __all__ = ["Node"]
 
 _log = logging.getLogger(__name__)
 Emit = Callable[[wire.Event], None]
-Resource = PlainResource
+Resource = PlainResource | ReplicatedResource
+_STOP_TIMEOUT_S: Final = 10.0
 
 
 class Node:
@@ -67,6 +71,24 @@ class Node:
             except Trouble as trouble:
                 _log.error("resource %s did not come back: %s: %s", spec.name, trouble, trouble.error.cause)
 
+    def shut_down(self, finish: Callable[[], None]) -> None:
+        """Drops every client, stops every resource cleanly, then `finish()`; `stop` must follow."""
+        waiting = set(self._resources)
+        timer = self._loop.after(_STOP_TIMEOUT_S, finish)
+
+        def stopped(name: str) -> None:
+            waiting.discard(name)
+            if not waiting and timer.call is not None:
+                timer.cancel()
+                finish()
+
+        for listener in self._sockets.values():
+            listener.close()
+        self._sockets.clear()
+        for name, resource in list(self._resources.items()):
+            resource.shut_down(force=False, finish=lambda name=name: stopped(name))  # type: ignore[misc]
+        stopped("")
+
     def stop(self) -> None:
         """Closes every export and resource; the stored configurations stay."""
         for listener in self._sockets.values():
@@ -104,28 +126,45 @@ class Node:
             case wire.Configure(resource=spec):
                 reply(self._configure(spec))
             case wire.Remove(name=name, force=force):
-                reply(self._remove(name, force=force))
+                self._remove(name, finish, force=force)
+            case wire.CreateMd():
+                create_md(self._loop, request, finish)
             case wire.Status(name=name):
                 reply(result=[resource.status() for resource in self._named(name)])
             case wire.Show(name=name):
                 specs = [resource.spec.redacted() for resource in self._named(name)]
                 reply(result=msgspec.to_builtins(specs))
-            case wire.SuspendIo(name=name):
-                self._find(name).suspend(finish)
-                self.changed(name)
-            case wire.ResumeIo(name=name):
-                reply(self._find(name).resume())
-                self.changed(name)
             case wire.Shutdown():
                 reply(changed=True)
                 self._loop.after(0.05, self._on_shutdown)
+            case wire.WatchEvents():
+                raise AssertionError("the control connection serves events2")
+            case _:
+                self._command(request, finish)
+
+    def _command(self, request: Command, finish: Finish) -> None:
+        resource = self._find(request.name)
+        if isinstance(resource, ReplicatedResource):
+            if isinstance(request, wire.Resize):
+                resource.measure(request.volume)
+            resource.demand(core_command(request), finish)
+            return
+        match request:
+            case wire.SuspendIo():
+                resource.suspend(finish)
+            case wire.ResumeIo():
+                finish(resource.resume(), None)
+            case wire.Primary() | wire.Secondary():
+                # A plain volume may be used wherever it is.
+                finish(False, None)
             case _:
                 raise Trouble(
                     ErrorCode.INVALID,
-                    f"the request {type(request).__name__} is not served",
-                    "this data process has no replicated resources",
-                    "see the capabilities in the answer to version",
+                    f"resource {request.name} is plain",
+                    f"{type(request).__name__} needs a replicated resource",
+                    "configure the resource as replicated first",
                 )
+        self.changed(request.name)
 
     def _version(self) -> dict[str, Any]:
         return {
@@ -174,24 +213,39 @@ class Node:
         self._state.save(spec)
         return changed
 
+    def _build(self, spec: ResourceSpec) -> Resource:
+        def changed() -> None:
+            self.changed(spec.name)
+
+        if spec.kind is Kind.PLAIN:
+            return PlainResource(self._loop, spec, changed)
+        return ReplicatedResource(
+            self._loop,
+            spec,
+            on_change=changed,
+            last_sizes=self._state.last_sizes(spec.name),
+            remember_size=lambda number, size: self._state.remember_size(spec.name, number, size),
+        )
+
     def _create(self, spec: ResourceSpec) -> None:
-        resource = PlainResource(self._loop, spec, lambda: self.changed(spec.name))
+        resource = self._build(spec)
         self._resources[spec.name] = resource
         try:
+            resource.start()
             self._publish(resource)
         except BaseException:
             self._unpublish(resource)
             del self._resources[spec.name]
             resource.stop()
             raise
-        resource.start()
         self.changed(spec.name)
 
-    def _remove(self, name: str, *, force: bool) -> bool:
+    def _remove(self, name: str, finish: Finish, *, force: bool) -> None:
         resource = self._resources.get(name)
         if resource is None:
             self._state.forget(name)
-            return False
+            finish(False, None)
+            return
         if resource.in_use() and not force:
             raise Trouble(
                 ErrorCode.BUSY,
@@ -202,9 +256,13 @@ class Node:
         self._state.forget(name)
         self._unpublish(resource)
         del self._resources[name]
-        resource.stop()
-        self.changed(name)
-        return True
+
+        def stopped() -> None:
+            resource.stop()
+            self.changed(name)
+            finish(True, None)
+
+        resource.shut_down(force=force, finish=stopped)
 
     def _publish(self, resource: Resource) -> None:
         """Makes the export names and per-volume sockets those of the resource's volumes."""

@@ -56,6 +56,10 @@ class PlainResource:
     def start(self) -> None:
         """Nothing runs by itself here."""
 
+    def shut_down(self, *, force: bool, finish: Callable[[], None]) -> None:  # noqa: ARG002  same verbs
+        """Nothing has to be said to anyone; `stop` must follow."""
+        finish()
+
     def stop(self) -> None:
         """Closes every backing; nothing may be open for clients any more."""
         for volume in self._volumes.values():

@@ -5,6 +5,7 @@ It writes atomically (temporary file, fsync, rename, fsync of the directory) and
 
 import errno
 import fcntl
+import logging
 import os
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ from bollard.wire.engine import ResourceSpec, decode_spec, encode_spec
 __all__ = ["StateDir", "StateDirError"]
 
 _SUFFIX: Final = ".json"
+_log = logging.getLogger(__name__)
 
 
 class StateDirError(OSError):
@@ -67,29 +69,53 @@ class StateDir:
 
     def save(self, spec: ResourceSpec) -> None:
         """Replaces the stored configuration of one resource; raises StateDirError and leaves the old one."""
-        target = self._file(spec.name)
-        temporary = target.with_suffix(".tmp")
+        try:
+            self._replace(self._file(spec.name), encode_spec(spec))
+        except OSError as error:
+            raise _explained(f"configuration of resource {spec.name} cannot be saved", error) from error
+
+    def _replace(self, target: Path, content: bytes) -> None:
+        temporary = target.with_name(target.name + ".tmp")
         try:
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
                 with os.fdopen(fd, "wb", closefd=False) as out:
-                    out.write(encode_spec(spec))
+                    out.write(content)
                 os.fsync(fd)
             finally:
                 os.close(fd)
             temporary.replace(target)
             self._sync_directory()
-        except OSError as error:
+        except OSError:
             temporary.unlink(missing_ok=True)
-            raise _explained(f"configuration of resource {spec.name} cannot be saved", error) from error
+            raise
 
     def forget(self, name: str) -> None:
         """Removes one resource's configuration; unknown names are fine. Raises StateDirError."""
         try:
             self._file(name).unlink(missing_ok=True)
+            self._sizes_file(name).unlink(missing_ok=True)
             self._sync_directory()
         except OSError as error:
             raise _explained(f"configuration of resource {name} cannot be removed", error) from error
+
+    def last_sizes(self, name: str) -> dict[int, int]:
+        """Where each volume's backing ended when it was last in use; empty when not known."""
+        try:
+            return msgspec.json.decode(self._sizes_file(name).read_bytes(), type=dict[int, int])
+        except (OSError, msgspec.DecodeError):
+            return {}
+
+    def remember_size(self, name: str, number: int, size_bytes: int) -> None:
+        """Keeps one backing's size. It is a help after a crash: failing to keep it is only logged."""
+        sizes = {**self.last_sizes(name), number: size_bytes}
+        try:
+            self._replace(self._sizes_file(name), msgspec.json.encode(sizes))
+        except OSError as error:
+            _log.warning("size of volume %s/%d was not kept: %s", name, number, error.strerror)
+
+    def _sizes_file(self, name: str) -> Path:
+        return self._resources / (quote(name, safe="") + ".sizes")
 
     def _file(self, name: str) -> Path:
         return self._resources / (quote(name, safe="") + _SUFFIX)

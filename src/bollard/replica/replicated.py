@@ -1,0 +1,449 @@
+"""One replicated resource: feeds the protocol core with events from disks, links and clients, and acts.
+
+The core decides; this carries out. A failed assertion in the core stops this resource and no other.
+"""
+
+import errno
+import logging
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from bollard.replica.changes import Picture
+from bollard.replica.export import Done, Volume
+from bollard.replica.loop import Loop, Timer
+from bollard.replica.metadisk import Disk
+from bollard.replica.net import Links
+from bollard.replica.protocol import actions as a
+from bollard.replica.protocol import events as e
+from bollard.replica.protocol.commands import Channel
+from bollard.replica.protocol.config import (
+    ConfigError,
+    PeerConfig,
+    ResourceConfig,
+    VolumeConfig,
+    parse_options,
+)
+from bollard.replica.protocol.frames import FrameReader
+from bollard.replica.protocol.states import DiskState
+from bollard.replica.served import ReplicatedVolume
+from bollard.replica.status import resource_status
+from bollard.replica.storage import Storage
+from bollard.replica.trouble import Trouble, from_os_error
+from bollard.wire.engine import ErrorCode, PeerSpec, ResourceSpec, VolumeSpec
+
+__all__ = ["Finish", "ReplicatedResource"]
+
+Finish = Callable[[bool, Trouble | None], None]
+Remember = Callable[[str, int, int], None]
+
+_NEVER: Final = float("inf")
+_ONE_BLOCK: Final = 512
+_READ: Final = e.Verb.READ
+_WRITE: Final = e.Verb.WRITE
+_log = logging.getLogger(__name__)
+_LEVELS: Final = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+class ReplicatedResource:
+    """A DRBD resource of this node."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        spec: ResourceSpec,
+        *,
+        on_change: Callable[[], None],
+        last_sizes: dict[int, int],
+        remember_size: Callable[[int, int], None],
+    ) -> None:
+        """Listens for peers; raises Trouble when the port is taken or an option is wrong.
+
+        Nothing is attached before `start`.
+
+        `last_sizes` says where each backing ended when last in use; `remember_size(volume, bytes)` keeps it.
+        """
+        self.spec = spec
+        self._loop = loop
+        self._on_change = on_change
+        dice = random.SystemRandom()
+        try:
+            options = parse_options(option_items(spec))
+        except ConfigError as error:
+            raise Trouble(
+                ErrorCode.INVALID,
+                f"resource {spec.name} has an option that cannot be",
+                str(error),
+                "correct the option and configure again",
+            ) from error
+        config = ResourceConfig(name=spec.name, node_id=spec.node_id, options=options)
+        from bollard.replica.protocol.resource import Resource  # noqa: PLC0415
+
+        self.core = Resource(config, lambda: dice.getrandbits(64))
+        try:
+            self._links = Links(
+                loop, self, node_id=spec.node_id, address=spec.address, port=spec.port, dice=dice
+            )
+        except OSError as error:
+            raise from_os_error(f"resource {spec.name} cannot listen for peers", error) from error
+        self._volumes: dict[int, ReplicatedVolume] = {}
+        self._storage = Storage(loop, self._heard, last_sizes=last_sizes, remember_size=remember_size)
+        self._queue: deque[e.Event] = deque()
+        self._pumping = False
+        self.broken = ""
+        self._timer: Timer | None = None
+        self._tags = 0
+        self._answers: dict[int, Callable[[a.Answer], None]] = {}
+        self._request_count = 0
+        self._requests: dict[int, tuple[int, Done]] = {}
+        self._picture: Picture = {}
+        self._acts: dict[type[Any], Callable[[Any], None]] = {
+            a.Send: self._send,
+            a.Dial: lambda act: self._links.dial(act.peer, act.delay_s),
+            a.HangUp: lambda act: self._links.hang_up(act.peer),
+            **self._storage.actions,
+            a.Complete: self._complete,
+            a.VolumeSize: self._volume_size,
+            a.Answer: self._answer,
+            a.Notify: self._notify,
+            a.Fence: self._fence,
+            a.Log: self._log_line,
+        }
+
+    # -- life
+
+    def start(self) -> None:
+        """Declares volumes and peers, attaches what has a backing, connects."""
+        for volume in self.spec.volumes:
+            self.add_volume(volume)
+        for peer in self.spec.peers:
+            self.add_peer(peer)
+
+    def add_volume(self, volume: VolumeSpec) -> None:
+        name = f"{self.spec.name}/{volume.number}"
+        self._volumes[volume.number] = ReplicatedVolume(self, name, volume.number)
+        self._storage.place(volume)
+        self.pump(e.AddVolume(volume_config(volume)))
+        if volume.backing is not None:
+            self.command(lambda tag: e.Attach(tag, volume.number), self._logged(f"attach {volume.number}"))
+
+    def apply(self, spec: ResourceSpec) -> bool:
+        """Changes volumes, peers and options to match; True when something changed. Raises Trouble."""
+        self._refuse_new_place(spec)
+        old, self.spec = self.spec, spec
+        changed = self._apply_options(old, spec)
+        wanted = {volume.number: volume for volume in spec.volumes}
+        for volume in old.volumes:
+            now = wanted.pop(volume.number, None)
+            if now is None or (now.backing, now.meta, now.minor) != (
+                volume.backing,
+                volume.meta,
+                volume.minor,
+            ):
+                self.remove_volume(volume.number)
+                if now is not None:
+                    self.add_volume(now)
+                changed = True
+            elif now.size_bytes != volume.size_bytes:
+                changed = True
+                self.grow(now.number, now.size_bytes)
+        for volume in wanted.values():
+            self.add_volume(volume)
+            changed = True
+        peers = {peer.node_id: peer for peer in spec.peers}
+        for peer in old.peers:
+            if peers.get(peer.node_id) == peer:
+                del peers[peer.node_id]
+                continue
+            self.remove_peer(peer.node_id)
+            changed = True
+        for peer in peers.values():
+            self.add_peer(peer)
+            changed = True
+        return changed
+
+    def _refuse_new_place(self, spec: ResourceSpec) -> None:
+        here, there = self.spec, spec
+        if (here.node_id, here.address, here.port) != (there.node_id, there.address, there.port):
+            raise Trouble(
+                ErrorCode.CONFLICT,
+                f"resource {spec.name} cannot change its own node id, address or port while it runs",
+                f"it runs as node {here.node_id} on {here.address}:{here.port}",
+                "remove it and configure it again; its data stays",
+            )
+        for volume in here.volumes:
+            now = next((one for one in there.volumes if one.number == volume.number), None)
+            opened = self._volumes[volume.number].openers if volume.number in self._volumes else 0
+            if opened and (now is None or (now.backing is None) != (volume.backing is None)):
+                raise Trouble(
+                    ErrorCode.BUSY,
+                    f"volume {spec.name}/{volume.number} is in use",
+                    f"{opened} NBD client(s) have it open",
+                    "disconnect the clients first",
+                )
+
+    def _apply_options(self, old: ResourceSpec, new: ResourceSpec) -> bool:
+        if (old.options, old.shared_secret) == (new.options, new.shared_secret):
+            return False
+        named = option_items(new)
+        self.command(lambda tag: e.SetOptions(tag, named), self._logged("options"))
+        return True
+
+    def grow(self, number: int, size_bytes: int) -> None:
+        """Tells the core how large the backing is now and asks for the new size."""
+        self.measure(number)
+        self.command(lambda tag: e.Resize(tag, number, size_bytes), self._logged(f"resize {number}"))
+
+    def measure(self, number: int) -> None:
+        """Tells the core how large a volume's backing is now."""
+        event = self._storage.measure(number)
+        if event is not None:
+            self.pump(event)
+
+    def remove_volume(self, number: int) -> None:
+        self.pump(e.RemoveVolume(number))
+        self._volumes.pop(number, None)
+
+    def add_peer(self, peer: PeerSpec) -> None:
+        self._links.add_peer(peer.node_id, peer.address, peer.port)
+        self.pump(e.AddPeer(peer_config(self.spec, peer)))
+        self.command(lambda tag: e.Connect(tag, peer.node_id), self._logged(f"connect {peer.name}"))
+
+    def remove_peer(self, node_id: int) -> None:
+        self.pump(e.RemovePeer(node_id))
+        self._links.remove_peer(node_id)
+
+    def shut_down(self, *, force: bool, finish: Callable[[], None]) -> None:
+        """Stops cleanly (final metadata, links closed), then `finish()`; `stop` must follow."""
+        if self.broken:
+            finish()
+            return
+        self.command(lambda tag: e.Stop(tag, force=force), lambda _answer: finish())
+
+    def stop(self) -> None:
+        """Releases sockets, files and timers at once; running requests fail."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._links.close()
+        self._storage.close()
+        requests, self._requests = self._requests, {}
+        for cookie, done in requests.values():
+            done(cookie, errno.ESHUTDOWN, b"")
+
+    @property
+    def volumes(self) -> dict[int, Volume]:
+        return dict(self._volumes)
+
+    def in_use(self) -> int:
+        return sum(volume.openers for volume in self._volumes.values())
+
+    def picture(self) -> Picture:
+        """The present state in events2's words; the caller's to keep."""
+        return dict(self._picture)
+
+    def status(self) -> dict[str, Any]:
+        """The present state in the shape of `drbdsetup status --json`."""
+        openers = {number: volume.openers for number, volume in self._volumes.items()}
+        state = resource_status(self.core, openers)
+        if self.broken:
+            state["fault"] = self.broken
+        return state
+
+    def demand(self, make: Callable[[int], e.Event], finish: Finish) -> None:
+        """A command on behalf of a control request; `finish(changed, trouble)` is called once."""
+
+        def answered(answer: a.Answer) -> None:
+            trouble = trouble_of(self.spec.name, answer)
+            finish(answer.changed and trouble is None, trouble)
+
+        self.command(make, answered)
+
+    # -- driving the core
+
+    def pump(self, event: e.Event) -> None:
+        """Feeds one event and everything that follows from it at once."""
+        self._queue.append(event)
+        if self._pumping:
+            return
+        self._pumping = True
+        queue, acts, step, now = self._queue, self._acts, self.core.step, self._loop.now
+        try:
+            while queue and not self.broken:
+                for action in step(queue.popleft(), now()):
+                    acts[type(action)](action)
+        except Exception as error:  # noqa: BLE001  the resource's outermost frame: others must go on
+            self._break(error)
+        finally:
+            self._pumping = False
+        self._arm()
+
+    def _heard(self, event: e.Event) -> None:
+        """An event that may come while an action is carried out: then it waits for its turn."""
+        if self._pumping:
+            self._queue.append(event)
+        elif not self.broken:
+            self.pump(event)
+
+    def _break(self, error: Exception) -> None:
+        """A bug: this resource stops where it stands, its clients get errors, its peers a closed link."""
+        self.broken = f"{type(error).__name__}: {error}"
+        _log.critical("resource %s stopped by an internal fault", self.spec.name, exc_info=error)
+        self._loop.failures += 1
+        self._queue.clear()
+        self.stop()
+        answers, self._answers = self._answers, {}
+        for tag, answered in answers.items():
+            answered(a.Answer(tag, a.Code.INTERNAL, f"resource {self.spec.name} has an internal fault"))
+        for key in self._picture:
+            if key[0] == "device":
+                self._picture[key] = {**self._picture[key], "disk": "Failed"}
+        self._on_change()
+
+    def _arm(self) -> None:
+        if self.broken:
+            return
+        deadline = self.core.deadline_s
+        timer = self._timer
+        if deadline == _NEVER or (timer is not None and timer.call is not None and timer.when_s <= deadline):
+            return
+        if timer is not None:
+            timer.cancel()
+        self._timer = self._loop.after(deadline - self._loop.now(), self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self.core.deadline_s <= self._loop.now():
+            self.pump(e.Tick())
+        else:
+            self._arm()
+
+    def command(self, make: Callable[[int], e.Event], answered: Callable[[a.Answer], None]) -> None:
+        """Sends a command with a tag of its own; `answered` is called once."""
+        self._tags += 1
+        tag = self._tags
+        self._answers[tag] = answered
+        if self.broken:
+            self._answer(a.Answer(tag, a.Code.INTERNAL, f"resource {self.spec.name}: {self.broken}"))
+            return
+        self.pump(make(tag))
+
+    def ticket(self) -> int:
+        """A number for one request."""
+        self._request_count += 1
+        return self._request_count
+
+    def submit(self, cookie: int, done: Done, request: e.Request) -> None:
+        """Hands one request to the core; `done` is called once."""
+        if self.broken:
+            done(cookie, errno.EIO, b"")
+            return
+        self._requests[request.request] = (cookie, done)
+        self.pump(request)
+
+    def _logged(self, what: str) -> Callable[[a.Answer], None]:
+        def answered(answer: a.Answer) -> None:
+            if answer.code is not a.Code.OK:
+                _log.warning("resource %s: %s: %s", self.spec.name, what, answer.message)
+
+        return answered
+
+    # -- links (net.LinkUser)
+
+    def link_up(self, peer: int, resolve_conflicts: bool) -> None:
+        self.pump(e.LinkUp(peer, resolve_conflicts))
+
+    def link_down(self, peer: int, reason: str) -> None:
+        self.pump(e.LinkDown(peer, reason))
+
+    def reader(self, peer: int, channel: Channel) -> FrameReader:
+        return self.core.reader(peer, channel)
+
+    def received(self, peer: int, channel: Channel) -> None:
+        self.pump(e.Received(peer, channel))
+
+    # -- actions: network and answers
+
+    def _send(self, act: a.Send) -> None:
+        self._links.send(act.peer, act.channel, act.buffers)
+
+    def _complete(self, act: a.Complete) -> None:
+        cookie, done = self._requests.pop(act.request)
+        done(cookie, act.errno, act.data)
+
+    def _answer(self, act: a.Answer) -> None:
+        self._answers.pop(act.tag)(act)
+
+    def _volume_size(self, act: a.VolumeSize) -> None:
+        volume = self._volumes.get(act.volume)
+        if volume is not None:
+            volume.size_bytes = act.size_bytes
+        self._on_change()
+
+    def _notify(self, act: a.Notify) -> None:
+        count = _IDENTITY[act.kind]
+        key = (act.kind, act.fields[:count])
+        if act.action == "destroy":
+            self._picture.pop(key, None)
+        else:
+            self._picture[key] = dict(act.fields[count:])
+        self._on_change()
+
+    def _fence(self, act: a.Fence) -> None:
+        # No handler is configured: the outcome is "unreachable", which the policy weighs.
+        self._queue.append(e.FenceDone(act.peer, 5))
+
+    def _log_line(self, act: a.Log) -> None:
+        _log.log(_LEVELS.get(act.level, logging.INFO), "resource %s: %s", self.spec.name, act.text)
+
+    def readable_disk(self, number: int) -> Disk | None:
+        """The disk whose holes are the volume's: only one with current data counts."""
+        volume = self.core.volumes.get(number)
+        if volume is None or volume.disk is not DiskState.UP_TO_DATE:
+            return None
+        return self._storage.disks.get(number)
+
+
+_IDENTITY: Final = {"resource": 1, "connection": 3, "device": 3, "peer-device": 4, "path": 5}
+
+
+def _place(volume: VolumeSpec) -> tuple[str | None, str, int]:
+    return volume.backing, volume.meta, volume.minor
+
+
+def volume_config(volume: VolumeSpec) -> VolumeConfig:
+    return VolumeConfig(
+        number=volume.number,
+        minor=volume.minor,
+        size_bytes=volume.size_bytes,
+        diskless=volume.backing is None,
+        backing_name=volume.backing or "",
+    )
+
+
+def peer_config(spec: ResourceSpec, peer: PeerSpec) -> PeerConfig:
+    return PeerConfig(
+        node_id=peer.node_id,
+        name=peer.name,
+        diskless=peer.diskless,
+        local_address=f"{spec.address}:{spec.port}",
+        address=f"{peer.address}:{peer.port}",
+    )
+
+
+def option_items(spec: ResourceSpec) -> tuple[tuple[str, str], ...]:
+    """The options by name, the secret among them; a secret alone means CRAM with SHA-256."""
+    options = dict(spec.options)
+    if spec.shared_secret:
+        options["shared-secret"] = spec.shared_secret
+        options.setdefault("cram-hmac-alg", "sha256")
+    return tuple(sorted(options.items()))
+
+
+def trouble_of(name: str, answer: a.Answer) -> Trouble | None:
+    """The refusal in an answer, or None."""
+    if answer.code is a.Code.OK:
+        return None
+    code = ErrorCode(answer.code.value)
+    cause = f"DRBD's code {answer.number}" if answer.number else ""
+    return Trouble(code, f"resource {name}: {answer.message}", cause)

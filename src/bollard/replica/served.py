@@ -1,0 +1,93 @@
+"""A replicated volume as NBD clients see it: every request becomes an event of the core."""
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from bollard.replica.disk import Buffer
+from bollard.replica.export import OWNED_BYTES, Done, Opened
+from bollard.replica.metadisk import Disk
+from bollard.replica.protocol import actions as a
+from bollard.replica.protocol import events as e
+
+__all__ = ["Owner", "ReplicatedVolume"]
+
+_ONE_BLOCK: Final = 512
+_READ: Final = e.Verb.READ
+_WRITE: Final = e.Verb.WRITE
+
+
+class Owner(Protocol):
+    """What a volume needs of its resource."""
+
+    def ticket(self) -> int: ...
+    def submit(self, cookie: int, done: Done, request: e.Request) -> None: ...
+    def pump(self, event: e.Event) -> None: ...
+    def command(self, make: Callable[[int], e.Event], answered: Callable[[a.Answer], None]) -> None: ...
+    def readable_disk(self, number: int) -> Disk | None: ...
+
+
+class ReplicatedVolume:
+    """The Volume that NBD clients see; every request becomes an event of the core."""
+
+    block_bytes = _ONE_BLOCK
+    read_only = False
+
+    def __init__(self, owner: Owner, name: str, number: int) -> None:
+        self._owner = owner
+        self._name = name
+        self.number = number
+        self.size_bytes = 0
+        self.openers = 0
+
+    @property
+    def description(self) -> str:
+        return f"replicated volume {self._name}/{self.number}"
+
+    def open(self, done: Opened) -> None:
+        def answered(answer: a.Answer) -> None:
+            if answer.code is a.Code.OK:
+                self.openers += 1
+                done("")
+            else:
+                done(answer.message or f"refused: {answer.code.value}")
+
+        if not self.size_bytes:
+            name = f"{self._name}/{self.number}"
+            done(f"volume {name} has no size yet: neither a disk nor a peer with one was seen")
+            return
+        self._owner.command(lambda tag: e.Open(tag, self.number), answered)
+
+    def close(self) -> None:
+        assert self.openers > 0, "close without open"
+        self.openers -= 1
+        self._owner.pump(e.Close(self.number))
+
+    def read(self, offset: int, length: int, cookie: int, done: Done) -> None:
+        owner = self._owner
+        owner.submit(cookie, done, e.Request(self.number, owner.ticket(), _READ, offset, length))
+
+    def write(self, offset: int, data: Buffer, fua: bool, cookie: int, done: Done) -> None:
+        kept = data if len(data) >= OWNED_BYTES else bytes(data)
+        owner = self._owner
+        request = e.Request(self.number, owner.ticket(), _WRITE, offset, len(kept), kept, fua)
+        owner.submit(cookie, done, request)
+
+    def flush(self, cookie: int, done: Done) -> None:
+        owner = self._owner
+        owner.submit(cookie, done, e.Request(self.number, owner.ticket(), e.Verb.FLUSH))
+
+    def trim(self, offset: int, length: int, fua: bool, cookie: int, done: Done) -> None:
+        owner = self._owner
+        request = e.Request(self.number, owner.ticket(), e.Verb.TRIM, offset, length, b"", fua)
+        owner.submit(cookie, done, request)
+
+    def zero(self, offset: int, length: int, cookie: int, done: Done, *, may_unmap: bool, fua: bool) -> None:
+        owner = self._owner
+        request = e.Request(self.number, owner.ticket(), e.Verb.ZERO, offset, length, b"", fua, may_unmap)
+        owner.submit(cookie, done, request)
+
+    def extents(self, offset: int, length: int, limit: int) -> list[tuple[int, bool]]:
+        disk = self._owner.readable_disk(self.number)
+        if disk is None:
+            return [(length, False)]
+        return disk.data.extents(offset, length, limit)
