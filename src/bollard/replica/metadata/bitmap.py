@@ -127,12 +127,19 @@ class Bitmap:
     # Changes by bytes of the volume
 
     def mark(self, slots: Iterable[int], offset_bytes: int, length_bytes: int) -> int:
-        """Set every block that the range touches, in each of `slots`; returns how many bits were clear."""
-        if length_bytes <= 0:
+        """Set every block that the range touches, in each of `slots`; what is beyond the volume is ignored.
+
+        Returns how many bits were clear.
+        """
+        end_bytes = min(offset_bytes + length_bytes, self.size_bytes)
+        if offset_bytes >= end_bytes:
             return 0
         first = offset_bytes // self.block_bytes
-        last = min((offset_bytes + length_bytes - 1) // self.block_bytes, self.bits - 1)
-        return sum(self.set_bits(slot, first, last - first + 1) for slot in slots) if first <= last else 0
+        count = (end_bytes - 1) // self.block_bytes - first + 1
+        changed = 0
+        for slot in slots:
+            changed += self.set_bits(slot, first, count)
+        return changed
 
     def clean(self, slot: int, offset_bytes: int, length_bytes: int) -> int:
         """Clear the blocks that the range covers wholly (the volume's last block ends with the volume).
