@@ -69,9 +69,9 @@ def _effective(uuid: int) -> int:
 def _compare_equal(me: Side, peer: Side, settings: Settings) -> Decision:
     """Rule 4: one generation; who may still have something the other has not?"""
     my_slot, peer_slot = me.slot(peer.node_id), peer.slot(me.node_id)
-    if my_slot and not peer_slot and _holds(peer.history, my_slot):
+    if my_slot and not peer_slot and _knows(peer, my_slot):
         return Decision(Rule.SYNC_SOURCE_MISSED_FINISH, Strategy.SYNC_SOURCE)
-    if peer_slot and not my_slot and _holds(me.history, peer_slot):
+    if peer_slot and not my_slot and _knows(me, peer_slot):
         return Decision(Rule.SYNC_TARGET_PEER_MISSED_FINISH, Strategy.SYNC_TARGET)
     my_reconnect, peer_reconnect = me.has(UuidFlag.RECONNECT), peer.has(UuidFlag.RECONNECT)
     if settings.version >= _SINCE_RECONNECT_FIRST and my_reconnect and peer_reconnect:
@@ -142,6 +142,11 @@ def _compare_history(me: Side, peer: Side) -> Decision:
     if any(_holds(peer.history, uuid) for uuid in me.history):
         return Decision(Rule.HISTORY_BOTH, Strategy.SPLIT_BRAIN, full=True)
     return Decision(Rule.UNRELATED, Strategy.UNRELATED)
+
+
+def _knows(side: Side, uuid: int) -> bool:
+    """A former generation of that node: in its history, or still named by a slot for somebody else."""
+    return _holds(side.history, uuid) or any(same(slot, uuid) for _, slot in side.bitmap_uuids)
 
 
 def _holds(history: tuple[int, ...], uuid: int) -> bool:
