@@ -53,7 +53,8 @@ _WHERE = "activity log block"
 class AlBlock(msgspec.Struct, frozen=True, kw_only=True):
     """One transaction: `updates` are (slot, extent), `context` the extents of the slots from `context_start`.
 
-    `slots` is the size of the log in extents. FREE stands for a slot without an extent.
+    `slots` is the size of the log in extents. The context is 919 entries, or up to the last slot; FREE stands
+    for a slot without an extent.
     """
 
     number: int
@@ -93,8 +94,9 @@ def encode_block(block: AlBlock) -> bytes:
     assert 0 <= block.number < _NUMBERS, block.number
     assert 1 <= block.slots <= EXTENTS_MAX, block.slots
     assert len(block.updates) <= UPDATES_MAX, len(block.updates)
-    assert len(block.context) <= CONTEXT_MAX, len(block.context)
     assert block.context_start < block.slots, block.context_start
+    # Missing entries would be read as free slots.
+    assert len(block.context) == min(CONTEXT_MAX, block.slots - block.context_start), len(block.context)
     unused = UPDATES_MAX - len(block.updates)
     head = (block.number, _TYPE_UPDATE, len(block.updates), block.slots, block.context_start)
     body = (
@@ -172,9 +174,6 @@ def replay(blocks: Iterable[bytes], *, stripes: int = 1) -> Replay:
         block = _fields(data)
         slots.update(enumerate(block.context, block.context_start))
         slots.update(block.updates)
-        if len(slots) > block.slots:
-            # A log that was made smaller forgets the slots beyond its end.
-            slots = {slot: extent for slot, extent in slots.items() if slot < block.slots}
     next_number = (ordered[-1][0] + 1) % _NUMBERS if ordered else 0
     next_position = ring_block(next_number, stripes=stripes, stripe_blocks=max(1, total // stripes))
     return Replay(
@@ -182,7 +181,7 @@ def replay(blocks: Iterable[bytes], *, stripes: int = 1) -> Replay:
         next_number=next_number,
         transactions=len(ordered),
         damaged=len(damaged),
-        complete=_without_gap(ordered) and damaged in ([], [next_position]),
+        complete=_is_complete(ordered, damaged, next_position),
     )
 
 
@@ -196,8 +195,12 @@ def _oldest_first(blocks: Sequence[tuple[int, bytes]]) -> list[tuple[int, bytes]
     return ordered[first:] + ordered[:first]
 
 
-def _without_gap(ordered: Sequence[tuple[int, bytes]]) -> bool:
-    return not ordered or (ordered[-1][0] - ordered[0][0]) % _NUMBERS + 1 == len(ordered)
+def _is_complete(ordered: Sequence[tuple[int, bytes]], damaged: Sequence[int], next_position: int) -> bool:
+    """At most the block that was being written is missing, so no transaction that counted is lost."""
+    if not ordered:
+        return len(damaged) <= 1  # the very first one, whatever its number was
+    span = (ordered[-1][0] - ordered[0][0]) % _NUMBERS + 1
+    return span == len(ordered) and all(position == next_position for position in damaged)
 
 
 def _sealed(head: tuple[int, int, int, int, int], body: bytes) -> bytes:
