@@ -4,6 +4,7 @@ A reader that is too slow loses the oldest events and is told how many.
 """
 
 import asyncio
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator
 
@@ -69,13 +70,14 @@ class Events:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._number = 0
-        self._readers: set[Reader] = set()
+        self._readers: weakref.WeakSet[Reader] = weakref.WeakSet()
+        # Weak, so that a reader that was dropped without being closed costs nothing.
 
     def tell(self, event: AnyEvent) -> None:
         """Number the event, date it, give it to every reader."""
         self._number += 1
         dated = msgspec.structs.replace(event, number=self._number, at_ms=self._clock.now_ms())
-        for reader in self._readers:
+        for reader in tuple(self._readers):
             reader.put(dated)
 
     def follow(self) -> "Reader":
@@ -88,7 +90,7 @@ class Events:
 class Reader(AsyncIterator[AnyEvent]):
     """One reader's place in the stream."""
 
-    def __init__(self, readers: "set[Reader]") -> None:
+    def __init__(self, readers: "weakref.WeakSet[Reader]") -> None:
         self._readers = readers
         self._queue: deque[AnyEvent] = deque()
         self._there = asyncio.Event()
@@ -120,3 +122,7 @@ class Reader(AsyncIterator[AnyEvent]):
         self._closed = True
         self._readers.discard(self)
         self._there.set()
+
+    async def aclose(self) -> None:
+        """The same, for those who close asynchronous iterators."""
+        self.close()

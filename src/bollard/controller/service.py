@@ -6,12 +6,12 @@ Decisions are made one after the other against the newest cluster; what readers 
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import msgspec
 
 from bollard.controller.events import Committed, Events, Reader
 from bollard.controller.intake import Intake
+from bollard.controller.links import Links
 from bollard.controller.reports import Reports
 from bollard.controller.store.base import Store
 from bollard.controller.undo import undo_of
@@ -22,6 +22,7 @@ from bollard.domain.answers import Decision, Entry, Explained, Operation, Severi
 from bollard.domain.cluster import Change, Cluster, Drop
 from bollard.domain.commands import Command, Tick
 from bollard.domain.errors import DomainError, Subject
+from bollard.domain.ids import key_of
 from bollard.domain.observed import Observed
 from bollard.domain.ports import Clock, Draw
 from bollard.domain.seen import Capabilities, Observation
@@ -39,19 +40,6 @@ class Answer(msgspec.Struct, frozen=True):
     explanation: tuple[Explained, ...] = ()
     revision: int = 0
     """Of the cluster after the command."""
-
-
-class Links(Protocol):
-    """The links to the satellites, as the service sees them."""
-
-    def committed(self, changes: Sequence[Change], touched: Touched) -> None:
-        """The durable cluster has changed; these targets are new."""
-
-    def resend(self) -> None:
-        """The durable cluster was read again: every target may be new."""
-
-    async def ask(self, node: str, topic: str, arguments: dict[str, str]) -> str:
-        """A node's answer to a query, JSON. Raises Unavailable or Unsupported."""
 
 
 def decide_or_assess(command: Command, world: World) -> Decision:
@@ -158,12 +146,16 @@ class Service:
         await self._wish.usable()
         world = World(self._wish.head, self.observed, self._clock.now_ms(), self._draw)
         decision = self._decide(command, world)
-        revision = self._wish.head.revision
+        revision, since = self._wish.head.revision, 0
         if decision.changes:
-            revision = await self._wish.commit(decision.changes)
+            since, touched = await self._wish.commit(decision.changes)
+            revision = since
+            # A node answers for what it was sent: what is waited for is sent, even if it is as before.
+            named = {(key_of(it.node), key_of(it.resource)) for it in decision.waits if it.resource}
+            self._links.committed((), frozenset(named - touched))
         if not decision.waits:
             return Answer(decision.entries, decision.explanation, revision)
-        verdicts = await self._waiting.wait(decision.waits, revision, deadline_s)
+        verdicts = await self._waiting.wait(decision.waits, since, deadline_s)
         about = decision.entries[0] if decision.entries else None
         told = [entry for verdict in verdicts for entry in entries_of(verdict, about, deadline_s)]
         if decision.undo_if_failed and any(verdict.outcome is Outcome.PROBLEM for verdict in verdicts):

@@ -40,7 +40,7 @@ class Wish:
         self._clock = clock
         self._draw = draw
         self._usable = asyncio.Event()
-        self._under_way: set[asyncio.Task[int]] = set()
+        self._under_way: set[asyncio.Task[tuple[int, Touched]]] = set()
         self._reload: asyncio.Task[None] | None = None
 
     async def load(self) -> None:
@@ -70,8 +70,8 @@ class Wish:
         """Wait until decisions can be made: at once, but while the store is read again."""
         await self._usable.wait()
 
-    def commit(self, changes: Sequence[Change]) -> "asyncio.Future[int]":
-        """Make changes of a decision that was made on the head just now; await the result for the revision.
+    def commit(self, changes: Sequence[Change]) -> "asyncio.Future[tuple[int, Touched]]":
+        """Make changes of a decision that was made on the head just now; the result: revision and touched.
 
         The future raises DomainError when they are not durable. Cancelling the caller cancels nothing.
         """
@@ -97,14 +97,14 @@ class Wish:
             self._reload.cancel()
             await asyncio.wait([self._reload])
 
-    async def _make_durable(self, changes: tuple[Change, ...], expected: int) -> int:
+    async def _make_durable(self, changes: tuple[Change, ...], expected: int) -> tuple[int, Touched]:
         try:
             revision = await self._store.commit(changes, expected)
             assert self.durable.revision == expected, (self.durable.revision, expected)
             before = touched(changes, self.durable)
             self.durable.apply(changes)
-            after = touched(changes, self.durable)
-            self.on_commit(revision, changes, frozenset(before | after))
+            both = frozenset(before | touched(changes, self.durable))
+            self.on_commit(revision, changes, both)
         except DomainError as error:
             if self._usable.is_set() and isinstance(error, Conflict | InUse):
                 self._lose(error)
@@ -120,7 +120,7 @@ class Wish:
         except BaseException:
             self._start_reload()
             raise
-        return revision
+        return revision, both
 
     def _start_reload(self) -> None:
         if self._usable.is_set():

@@ -1,0 +1,20 @@
+"""The links to the satellites as the service sees them; who keeps them is chosen by the composition root."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from bollard.controller.wish import Touched
+from bollard.domain.cluster import Change
+
+
+class Links(Protocol):
+    """The links to the satellites, as the service sees them."""
+
+    def committed(self, changes: Sequence[Change], touched: Touched) -> None:
+        """The durable cluster has changed; these targets are new."""
+
+    def resend(self) -> None:
+        """The durable cluster was read again: every target may be new."""
+
+    async def ask(self, node: str, topic: str, arguments: dict[str, str]) -> str:
+        """A node's answer to a query, JSON. Raises Unavailable or Unsupported."""
