@@ -1,0 +1,164 @@
+"""The API as an ASGI application: finds the route, asks the guard, runs the handler, answers every error.
+
+Composition only: routes live in the files of their nouns.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from bollard.controller.rest import (
+    connections,
+    definitions,
+    events,
+    groups,
+    keyvalues,
+    missing,
+    net_interfaces,
+    nodes,
+    pools,
+    reports,
+    resources,
+    settings,
+    sizes,
+    stats,
+    system,
+    views,
+    volumes,
+)
+from bollard.controller.rest.api import Api, Guard, Info, OpenGuard
+from bollard.controller.rest.call import Call, MalformedBody
+from bollard.controller.rest.routing import Route, Routes
+from bollard.controller.service import Service
+from bollard.controller.store.base import Store
+from bollard.domain.errors import DomainError
+from bollard.domain.ports import Clock
+from bollard.wire.rest import answers, codes
+from bollard.wire.rest.answers import ApiCallRc
+from bollard.wire.rest.codes import Mask
+
+ROUTES: tuple[Route, ...] = (
+    *system.ROUTES,
+    *settings.ROUTES,
+    *nodes.ROUTES,
+    *net_interfaces.ROUTES,
+    *pools.ROUTES,
+    *groups.ROUTES,
+    *definitions.ROUTES,
+    *resources.ROUTES,
+    *volumes.ROUTES,
+    *connections.ROUTES,
+    *sizes.ROUTES,
+    *views.ROUTES,
+    *stats.ROUTES,
+    *keyvalues.ROUTES,
+    *reports.ROUTES,
+    *events.ROUTES,
+    *missing.ROUTES,
+)
+
+
+def build(
+    service: Service,
+    *,
+    store: Store,
+    clock: Clock,
+    info: Info,
+    guard: Guard | None = None,
+    more: Iterable[Route] = (),
+) -> ASGIApp:
+    """The application. `more` routes come from parts that are optional, such as joining satellites."""
+    api = Api(service, store, clock, info, guard or OpenGuard())
+    return Edge(api, Routes((*ROUTES, *more)))
+
+
+class Edge:
+    """The ASGI application."""
+
+    def __init__(self, api: Api, routes: Routes) -> None:
+        self.api = api
+        self.routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive)
+        response = await self.respond(request)
+        if request.method == "HEAD":
+            response.body = b""
+        await response(scope, receive, send)
+
+    async def respond(self, request: Request) -> Response:
+        """The answer to a request, whatever happens."""
+        raw_path = request.scope.get("raw_path") or request.scope["path"].encode()
+        found = self.routes.find(request.method, raw_path.partition(b"?")[0])
+        if isinstance(found, frozenset):
+            return self._nowhere(request, found)
+        call = Call(self.api, request, found.route, found.names)
+        try:
+            peer = request.client.host if request.client else ""
+            refusal = await self.api.guard.admit(dict(request.headers), peer, found.route.needs)
+            if refusal is not None:
+                return call.refused(refusal)
+            return await found.route.handler(call)
+        except MalformedBody as error:
+            entry = answers.parse_error(error.message, call.now_ms)
+            return call.json([entry], status=error.status)
+        except DomainError as error:
+            return call.refused(error)
+        except Exception as error:  # noqa: BLE001  # the outermost frame of a request: others go on
+            return self._broken(call, error)
+
+    def _nowhere(self, request: Request, allowed: frozenset[str]) -> Response:
+        methods = sorted({*allowed, "OPTIONS", *(("HEAD",) if "GET" in allowed else ())})
+        if allowed and request.method == "OPTIONS":
+            return Response(
+                ", ".join(methods), media_type="text/plain", headers={"Allow": ", ".join(methods)}
+            )
+        if allowed:
+            message = f"{request.method} is not possible on {request.url.path}; {', '.join(methods)} are"
+            status, headers = 405, {"Allow": ", ".join(methods)}
+        else:
+            message = f"There is nothing at {request.url.path}"
+            status, headers = 404, {}
+        entry = ApiCallRc(
+            ret_code=codes.ret_code(Mask.ERROR, "UNKNOWN_ERROR"),
+            message=message,
+            details="The paths of the API start with /v1 and are case-sensitive.",
+            created_at=answers.iso(self.api.clock.now_ms()),
+        )
+        return _json([entry], status, headers)
+
+    def _broken(self, call: Call, error: Exception) -> Response:
+        report_id = self.api.service.broken(error, f"{call.request.method} {call.route.path}")
+        entry = ApiCallRc(
+            ret_code=codes.ret_code(Mask.ERROR, "IMPL_ERROR", call.about.act, call.about.noun),
+            message="The controller failed on this request because of an error of its own",
+            cause=type(error).__name__,
+            correction=f"Please report it with error report {report_id}.",
+            error_report_ids=(report_id,),
+            obj_refs=call.about.refs,
+            created_at=answers.iso(call.now_ms),
+        )
+        return _json([entry], 500, {})
+
+
+def _json(entries: list[ApiCallRc], status: int, headers: dict[str, str]) -> Response:
+    return Response(
+        msgspec.json.encode(entries), status_code=status, media_type="application/json", headers=headers
+    )
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": message["type"] + ".complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,175 @@
+"""What of LINSTOR's API is not there: one table of endpoints and the capability that each belongs to.
+
+Questions about what does not exist are answered as the original answers them when there is none; all else
+is refused, and the refusal names the capability. The docs page is made from this table.
+"""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from starlette.responses import Response
+
+from bollard.controller.rest.call import Call
+from bollard.controller.rest.routing import Route
+from bollard.domain.errors import Subject, Unsupported
+from bollard.wire.rest.codes import Noun
+
+
+class Capability(msgspec.Struct, frozen=True):
+    """Something that LINSTOR can do and this release cannot."""
+
+    name: str
+    meanwhile: str
+    """What a person may do instead."""
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """One endpoint of a missing capability."""
+
+    method: str
+    path: str
+    capability: Capability
+    empty: object = None
+    """The answer when the question has one: nothing is there."""
+    subject: Subject = Subject.REQUEST
+    noun: Noun = Noun.NONE
+
+
+_TOKENS = Capability("token authentication", "Let the API listen on loopback only, or put a proxy before it.")
+_ENCRYPTION = Capability("encryption of volumes", "Encrypt inside the volume, with LUKS on the device.")
+_EVACUATION = Capability("evacuating nodes", "Create replicas elsewhere, then delete those on the node.")
+_NODE_CONFIG = Capability("reading and changing a satellite's configuration", "Edit its configuration file.")
+_EBS = Capability("EBS volumes", "Use another storage provider.")
+_REACTOR = Capability("control of drbd-reactor", "Call drbd-reactorctl on the node.")
+_DEVICES = Capability("making pools of bare devices", "Make a file system and a FILE_THIN pool on it.")
+_CLONES = Capability("clones", "Create a new resource and copy the data.")
+_SNAPSHOTS = Capability("snapshots", "Copy the data to another resource.")
+_PROXY = Capability("DRBD Proxy", "Replicate without it.")
+_FILES = Capability("external files", "Distribute files with your configuration management.")
+_REMOTES = Capability("remotes", "Copy the data with a tool of your own.")
+_BACKUPS = Capability("backups and shipping", "Back up from inside the consumer of the volume.")
+_SCHEDULES = Capability("schedules", "Run backups from a timer of your own.")
+_SOS = Capability("SOS reports", "Collect the logs and GET /v1/error-reports?withContent=true.")
+_DATABASE = Capability("database backups through the API", "Copy the database file of a stopped controller.")
+_SPACE = Capability("space tracking", "Read /metrics.")
+_LIVE = Capability("taking back what make-available did", "Delete the resource on that node.")
+_TRUNCATE = Capability("removing all resources of a definition in one call", "Delete them one by one.")
+
+_RD = "/v1/resource-definitions/{resource}"
+_ROLLBACK = _RD + "/snapshot-rollback/{snapshot}"
+_S, _R = Subject.SNAPSHOT, Subject.REMOTE
+
+TABLE: tuple[Missing, ...] = (
+    Missing("POST", "/v1/controller/backup/db", _DATABASE),
+    Missing("POST", "/v1/controller/database/export", _DATABASE),
+    Missing("POST", "/v1/controller/auth/initialize-token-auth", _TOKENS),
+    Missing("GET", "/v1/controller/auth/token", _TOKENS, {"count": 0}),
+    Missing("POST", "/v1/controller/auth/token", _TOKENS),
+    Missing("PUT", "/v1/controller/auth/token/{authtokenid}", _TOKENS),
+    Missing("DELETE", "/v1/controller/auth/token/{authtokenid}", _TOKENS),
+    Missing("GET", "/v1/encryption/passphrase", _ENCRYPTION, {"status": "unset"}),
+    Missing("POST", "/v1/encryption/passphrase", _ENCRYPTION, subject=Subject.PASSPHRASE),
+    Missing("PUT", "/v1/encryption/passphrase", _ENCRYPTION, subject=Subject.PASSPHRASE),
+    Missing("PATCH", "/v1/encryption/passphrase", _ENCRYPTION, subject=Subject.PASSPHRASE),
+    Missing("POST", "/v1/nodes/ebs", _EBS),
+    Missing("GET", "/v1/nodes/{node}/config", _NODE_CONFIG),
+    Missing("PUT", "/v1/nodes/{node}/config", _NODE_CONFIG),
+    Missing("PUT", "/v1/nodes/{node}/evacuate", _EVACUATION, noun=Noun.NODE),
+    Missing("PUT", "/v1/nodes/{node}/evict", _EVACUATION, noun=Noun.NODE),
+    Missing("PUT", "/v1/nodes/{node}/reconnect", _NODE_CONFIG, noun=Noun.NODE),
+    Missing("PUT", "/v1/nodes/{node}/restore", _EVACUATION, noun=Noun.NODE),
+    *(
+        Missing("POST", f"/v1/nodes/exec/drbd-reactorctl/{verb}", _REACTOR)
+        for verb in ("disable", "enable", "evict", "restart", "status")
+    ),
+    Missing("POST", "/v1/physical-storage/{node}", _DEVICES),
+    Missing("POST", _RD + "/clone", _CLONES),
+    Missing("GET", _RD + "/clone/{resourceClone}", _CLONES),
+    Missing(
+        "PUT",
+        _RD + "/volume-definitions/{volume_number}/encryption-passphrase",
+        _ENCRYPTION,
+        subject=Subject.PASSPHRASE,
+    ),
+    Missing("PUT", _RD + "/drbd-proxy", _PROXY),
+    Missing("POST", _RD + "/drbd-proxy/disable/{node_a}/{node_b}", _PROXY),
+    Missing("POST", _RD + "/drbd-proxy/enable/{node_a}/{node_b}", _PROXY),
+    Missing("GET", _RD + "/drbd-proxy/properties/info", _PROXY, {}),
+    Missing("POST", "/v1/actions/snapshot/multi", _SNAPSHOTS, subject=_S),
+    Missing("POST", _RD + "/snapshot-restore-resource/{snapshot}", _SNAPSHOTS, subject=_S),
+    Missing("POST", _RD + "/snapshot-restore-volume-definition/{snapshot}", _SNAPSHOTS, subject=_S),
+    Missing("POST", _ROLLBACK, _SNAPSHOTS, subject=_S),
+    Missing("GET", _RD + "/snapshots", _SNAPSHOTS, []),
+    Missing("POST", _RD + "/snapshots", _SNAPSHOTS, subject=_S),
+    Missing("GET", _RD + "/snapshots/{snapshot}", _SNAPSHOTS, subject=_S),
+    Missing("PUT", _RD + "/snapshots/{snapshot}", _SNAPSHOTS, subject=_S),
+    Missing("DELETE", _RD + "/snapshots/{snapshot}", _SNAPSHOTS, subject=_S),
+    Missing("DELETE", _RD + "/resources", _TRUNCATE),
+    Missing("POST", _RD + "/resources/{node}/unmake-available", _LIVE),
+    Missing("GET", "/v1/view/backup/queue", _BACKUPS, {}),
+    Missing("GET", "/v1/view/schedules-by-resource", _SCHEDULES, {}),
+    Missing("GET", "/v1/view/schedules-by-resource/{rscName}", _SCHEDULES, {}),
+    Missing("GET", "/v1/sos-report", _SOS),
+    Missing("GET", "/v1/sos-report/download", _SOS),
+    Missing("GET", "/v1/files", _FILES, []),
+    Missing("GET", "/v1/files/{extFileName}", _FILES, subject=Subject.EXTERNAL_FILE),
+    Missing("PUT", "/v1/files/{extFileName}", _FILES, subject=Subject.EXTERNAL_FILE),
+    Missing("DELETE", "/v1/files/{extFileName}", _FILES, subject=Subject.EXTERNAL_FILE),
+    Missing("GET", "/v1/files/{extFileName}/check/{node}", _FILES, {"allowed": False}),
+    Missing("GET", "/v1/files/{extFileName}/status/{node}", _FILES),
+    Missing("POST", _RD + "/files/{extFileName}", _FILES),
+    Missing("DELETE", _RD + "/files/{extFileName}", _FILES),
+    Missing("GET", "/v1/remotes", _REMOTES, {}),
+    Missing("DELETE", "/v1/remotes", _REMOTES, subject=_R),
+    *(Missing("GET", f"/v1/remotes/{kind}", _REMOTES, []) for kind in ("ebs", "linstor", "s3")),
+    *(Missing("POST", f"/v1/remotes/{kind}", _REMOTES, subject=_R) for kind in ("ebs", "linstor", "s3")),
+    *(
+        Missing("PUT", f"/v1/remotes/{kind}/{{remoteName}}", _REMOTES, subject=_R)
+        for kind in ("ebs", "linstor", "s3")
+    ),
+    Missing("GET", "/v1/remotes/{remote_name}/backups", _BACKUPS),
+    Missing("POST", "/v1/remotes/{remote_name}/backups", _BACKUPS),
+    Missing("DELETE", "/v1/remotes/{remote_name}/backups", _BACKUPS),
+    *(
+        Missing("POST", f"/v1/remotes/{{remote_name}}/backups/{verb}", _BACKUPS)
+        for verb in ("abort", "info", "restore", "ship")
+    ),
+    Missing("DELETE", "/v1/remotes/{remote_name}/backups/schedule/{schedule_name}/delete", _SCHEDULES),
+    Missing("PUT", "/v1/remotes/{remote_name}/backups/schedule/{schedule_name}/disable", _SCHEDULES),
+    Missing("PUT", "/v1/remotes/{remote_name}/backups/schedule/{schedule_name}/enable", _SCHEDULES),
+    Missing("GET", "/v1/schedules", _SCHEDULES, {}),
+    Missing("POST", "/v1/schedules", _SCHEDULES, subject=Subject.SCHEDULE),
+    Missing("PUT", "/v1/schedules/{scheduleName}", _SCHEDULES, subject=Subject.SCHEDULE),
+    Missing("DELETE", "/v1/schedules/{scheduleName}", _SCHEDULES, subject=Subject.SCHEDULE),
+    Missing("GET", "/v1/space-report", _SPACE, {"reportText": "Space tracking is not there."}),
+)
+
+
+def _handler(item: Missing) -> Callable[[Call], Awaitable[Response]]:
+    async def answer_empty(call: Call) -> Response:
+        """Nothing of this kind is there."""
+        return call.json(item.empty)
+
+    async def refuse(call: Call) -> Response:  # noqa: ARG001  # every handler takes one
+        """Not there yet."""
+        raise Unsupported(
+            item.subject,
+            item.path,
+            f"This release does not have {item.capability.name}",
+            cause=f"{item.method} {item.path} belongs to a capability that is not there.",
+            correction=item.capability.meanwhile,
+        )
+
+    return refuse if item.empty is None else answer_empty
+
+
+ROUTES = tuple(
+    Route(
+        method=item.method,
+        path=item.path,
+        handler=_handler(item),
+        noun=item.noun,
+        answer=object,
+    )
+    for item in TABLE
+)
