@@ -1,0 +1,217 @@
+"""`bollard-satellite`: builds the satellite from its parts and runs it until told to stop.
+
+The only place that reads arguments, signals and the environment.
+"""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import signal
+import socket
+import ssl
+import sys
+import time
+import uuid
+
+from bollard.domain.ids import NodeName, key_of
+from bollard.domain.seen import Capabilities
+from bollard.satellite.board import Board
+from bollard.satellite.channel import SocketChannel, distrust
+from bollard.satellite.data_process import DataProcess
+from bollard.satellite.facts import capabilities
+from bollard.satellite.host.base import Host
+from bollard.satellite.host.engine import EngineClient
+from bollard.satellite.host.local import LocalFiles
+from bollard.satellite.host.runner import LocalRunner
+from bollard.satellite.link import Links
+from bollard.satellite.loop import Loop
+from bollard.satellite.reports import KEPT, ErrorReports
+from bollard.satellite.settings import Settings, SettingsError, parse
+from bollard.satellite.state import StateFolder, StateFolderError
+
+__all__ = ["main"]
+
+_log = logging.getLogger("bollard.satellite")
+
+
+class RealClock:
+    """`domain.ports.Clock` of this machine."""
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def monotonic_s(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+
+
+def main() -> None:
+    """The console command; exits 0 after a clean stop, 1 with one sentence on stderr otherwise."""
+    if not __debug__:
+        sys.exit("bollard-satellite: refusing to run with -O: its assertions guard the data")
+    try:
+        settings = parse(sys.argv[1:])
+        logging.basicConfig(
+            level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+        )
+        state = StateFolder(settings.state_dir)
+        if settings.joining:
+            _join(state, settings)
+        elif settings.leaving:
+            sys.stdout.write(
+                "The node has left its cluster.\n" if state.leave() else "It was in no cluster.\n"
+            )
+        else:
+            state.lock()
+            asyncio.run(Satellite(settings, state).run())
+    except (SettingsError, StateFolderError, OSError) as error:
+        sys.exit(f"bollard-satellite: {error}")
+
+
+def _join(state: StateFolder, settings: Settings) -> None:
+    from bollard.satellite.join import JoinError, join  # noqa: PLC0415  # its libraries are large
+
+    try:
+        subject = join(
+            state,
+            controller=settings.controller,
+            token=settings.token,
+            node=settings.node_name,
+            ca=settings.ca,
+        )
+    except JoinError as error:
+        sys.exit(f"bollard-satellite: {error}")
+    sys.stdout.write(f"The node has its certificate ({subject}); start bollard-satellite now.\n")
+
+
+class Satellite:
+    """One satellite process."""
+
+    def __init__(self, settings: Settings, state: StateFolder) -> None:
+        instance = uuid.uuid1().hex[:12].upper()
+        self._settings = settings
+        self._state = state
+        self._clock = RealClock()
+        self._process = DataProcess(state.replica, self._clock, start=not settings.attach_replica)
+        self._engine = EngineClient(str(self._process.control))
+        self._board = Board(NodeName(settings.node_name))
+        self._loop = Loop(
+            Host(
+                files=LocalFiles(),
+                runner=LocalRunner(),
+                engine=self._engine,
+                nbd_socket=str(self._process.nbd),
+                facts={"node": settings.node_name},
+            ),
+            self._board,
+            self._clock,
+        )
+        self._facts: Capabilities = capabilities()
+        self._reports = ErrorReports(instance)
+        logging.getLogger().addHandler(self._reports)
+        self._links = Links(
+            self._board,
+            self._loop,
+            self._clock,
+            capabilities=lambda: self._facts,
+            membership=state,
+            answers=self._answer,
+            instance=instance,
+        )
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Raises SettingsError or OSError when that cannot begin."""
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        server = await self._listen()
+        reason = await self._process.ensure()
+        if reason:
+            _log.error("%s", reason)
+        jobs = [asyncio.create_task(self._loop.run()), asyncio.create_task(self._process.run())]
+        _notify("READY=1")
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait([stopped, *jobs], return_when=asyncio.FIRST_COMPLETED)
+        _notify("STOPPING=1")
+        _log.info("stopping; the data process and its volumes go on")
+        server.close()
+        await self._links.close("the satellite stops")
+        for job in (*jobs, stopped):
+            job.cancel()
+        ends = await asyncio.gather(*jobs, return_exceptions=True)
+        await self._engine.close()
+        for end in ends:
+            if isinstance(end, Exception):
+                raise end
+
+    async def _listen(self) -> asyncio.Server:
+        context = self._tls()
+        bind, port = self._settings.listen_at(tls=context is not None)
+        try:
+            server = await asyncio.start_server(self._accept, bind, port, ssl=context)
+        except OSError as error:
+            hint = "Another program has it; stop that, or choose another with --port."
+            why = "the port is taken" if error.errno == errno.EADDRINUSE else (error.strerror or str(error))
+            raise SettingsError(
+                f"cannot listen on {bind} port {port}: {why}."
+                + (f" {hint}" if error.errno == errno.EADDRINUSE else "")
+            ) from error
+        port = server.sockets[0].getsockname()[1]
+        _log.info(
+            "node %s: %s link on %s port %d", self._board.node, "TLS" if context else "plain", bind, port
+        )
+        return server
+
+    def _tls(self) -> ssl.SSLContext | None:
+        state = self._state
+        if not state.cert.exists():
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.verify_mode = ssl.CERT_REQUIRED
+        try:
+            context.load_cert_chain(state.cert, state.key)
+            context.load_verify_locations(state.ca)
+        except (OSError, ssl.SSLError) as error:
+            raise SettingsError(
+                f"the certificate in {state.cert.parent} cannot be used: {error}. Join again."
+            ) from error
+        return context
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        channel = SocketChannel(reader, writer)
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._links.serve(channel, distrust(writer))
+        await channel.closed()
+
+    async def _answer(self, topic: str, arguments: dict[str, str]) -> object:
+        match topic:
+            case "error-reports":
+                limit, since = int(arguments.get("limit", KEPT)), int(arguments.get("since_ms", 0))
+                return self._reports.find(arguments.get("id", ""), since, limit)
+            case "log-level":
+                logging.getLogger().setLevel(arguments.get("level", "info").upper())
+                return {}
+            case "space":
+                pool = self._board.pools.get(key_of(arguments.get("pool", "")))
+                if pool is None:
+                    raise ValueError("there is no such pool here")
+                return pool
+            case _:
+                raise ValueError(f"this satellite has no answer about '{topic}'")
+
+
+def _notify(message: str) -> None:
+    """Tell systemd, if it started us."""
+    where = os.environ.get("NOTIFY_SOCKET")
+    if where:
+        address = "\0" + where[1:] if where.startswith("@") else where
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock,
+        ):
+            sock.sendto(message.encode(), address)

@@ -1,0 +1,113 @@
+"""One step of a plan, carried out by the drivers that it concerns. It decides nothing and keeps nothing."""
+
+from collections.abc import Mapping
+from typing import assert_never
+
+from bollard.domain.errors import Subject
+from bollard.domain.ids import Key, Uuid, key_of
+from bollard.domain.layers import LayerKind
+from bollard.domain.steps import (
+    ConfigureReplication,
+    CreateBacking,
+    CreateMetadata,
+    ExportPlain,
+    GrowBacking,
+    RemoveBacking,
+    RemoveExport,
+    RemoveReplication,
+    ResizeReplication,
+    ShrinkBacking,
+    Step,
+)
+from bollard.domain.targets import TargetPool, TargetResource
+from bollard.satellite.drivers import LAYERS, PROVIDERS, Provider
+from bollard.satellite.host.base import BackingSeen, Host, HostError
+from bollard.wire.engine import ResourceSpec
+
+__all__ = ["apply", "pool_of"]
+
+Pools = Mapping[Key, TargetPool]
+
+
+async def apply(step: Step, pools: Pools, running: ResourceSpec | None, host: Host) -> None:
+    """Carry out a step. `running` is what the data process has under the resource's name now.
+
+    Raises HostError; then the step is done not at all, in part, or whole, and may be repeated.
+    """
+    layer = LAYERS[LayerKind.DRBD]
+    match step:
+        case CreateBacking():
+            pool, provider = pool_of(step.pool, pools)
+            await provider.create(step, pool, host)
+        case GrowBacking():
+            pool, provider = pool_of(step.pool, pools)
+            await provider.grow(step, pool, host)
+        case RemoveBacking():
+            pool, provider = pool_of(step.pool, pools)
+            await provider.remove(step, pool, host)
+        case ShrinkBacking():
+            raise HostError(
+                f"Volume {step.number} of '{step.resource}' cannot be made smaller",
+                code="unsupported",
+                cause=f"Pools of the kind of '{step.pool}' only grow volumes.",
+                name=step.resource,
+            )
+        case CreateMetadata():
+            pool, provider = pool_of(step.pool, pools)
+            backing = await _backing(step.resource, step.pool, step.volume_uuid, pools, host)
+            await layer.format(step, await provider.activate(backing, host), host)
+            await provider.mark(step, pool, host)
+        case ConfigureReplication() | ExportPlain():
+            await _open(step.target, pools, host)
+        case ResizeReplication():
+            if running is not None and running.uuid == step.uuid:
+                await layer.grow(step, running.name, host)
+        case RemoveReplication() | RemoveExport():
+            if running is not None and running.uuid == step.uuid:
+                await layer.close(running.name, host)
+        case _:
+            assert_never(step)
+
+
+def pool_of(name: str, pools: Pools) -> tuple[TargetPool, Provider]:
+    """The pool and what drives it. HostError `pool-missing` when the target has no such pool."""
+    pool = pools.get(key_of(name))
+    provider = PROVIDERS.get(pool.provider) if pool is not None else None
+    if pool is None or provider is None:
+        raise HostError(
+            f"Storage pool '{name}' cannot be used on this node",
+            code="pool-missing" if pool is None else "provider-missing",
+            cause="The controller did not name it as a pool of this node."
+            if pool is None
+            else f"This satellite cannot drive {pool.provider}.",
+            correction="Create the storage pool on this node, or choose another.",
+            subject=Subject.POOL,
+            name=name,
+        )
+    return pool, provider
+
+
+async def _open(target: TargetResource, pools: Pools, host: Host) -> None:
+    backings: dict[int, BackingSeen] = {}
+    paths: dict[int, str] = {}
+    for volume in target.volumes:
+        if volume.gross_kib is not None:
+            backing = await _backing(target.name, volume.pool, volume.uuid, pools, host)
+            _, provider = pool_of(volume.pool, pools)
+            backings[volume.number] = backing
+            paths[volume.number] = await provider.activate(backing, host)
+    await LAYERS[LayerKind.DRBD].open(target, backings, paths, host)
+
+
+async def _backing(resource: str, pool_name: str, uuid: Uuid, pools: Pools, host: Host) -> BackingSeen:
+    pool, provider = pool_of(pool_name, pools)
+    for seen in await provider.observe(pool, host, resource):
+        if seen.local.volume_uuid == uuid:
+            return seen
+    raise HostError(
+        f"A volume of '{resource}' has no storage in pool '{pool_name}'",
+        code="volume-missing",
+        cause=f"Nothing there is marked with its uuid {uuid}.",
+        correction="Mount the pool's file system, or delete the resource here and create it again.",
+        name=resource,
+    )

@@ -1,0 +1,38 @@
+"""What this node can do and is, found once at start: the capabilities that the controller is told."""
+
+import platform
+from pathlib import Path
+
+import bollard
+from bollard.domain.layers import LayerKind, ProviderKind
+from bollard.domain.seen import Capabilities
+from bollard.satellite.drivers import LAYERS, PROVIDERS
+from bollard.wire.version import SATELLITE_FEATURES
+
+__all__ = ["capabilities"]
+
+
+def capabilities() -> Capabilities:
+    """By name; what is missing says why."""
+    layers = (*LAYERS, LayerKind.STORAGE)
+    missing = ["This release of Bollard does not drive it."]
+    return Capabilities(
+        version=bollard.__version__,
+        uname=platform.node(),
+        providers=tuple(PROVIDERS),
+        layers=layers,
+        unsupported_providers={str(kind): missing for kind in ProviderKind if kind not in PROVIDERS},
+        unsupported_layers={str(kind): missing for kind in LayerKind if kind not in layers},
+        features=SATELLITE_FEATURES,
+        platform="linux",
+        os_variant=_os_variant(Path("/etc/os-release")),
+    )
+
+
+def _os_variant(path: Path) -> str:
+    try:
+        lines = path.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    fields = dict(line.split("=", 1) for line in lines if "=" in line)
+    return fields.get("ID", "").strip('"')

@@ -1,0 +1,140 @@
+"""From what drivers saw of one resource name to the diff's input and to the report. Pure."""
+
+from collections.abc import Iterable, Mapping
+from urllib.parse import quote
+
+import msgspec
+
+from bollard.domain.ids import ResourceName, Uuid
+from bollard.domain.local import Local, LocalEngine, LocalExport
+from bollard.domain.resources import Tombstone
+from bollard.domain.seen import Problem, SeenResource, SeenVolume
+from bollard.domain.targets import TargetResource, TargetVolume
+from bollard.domain.units import KIB
+from bollard.satellite.host.base import BackingSeen
+from bollard.satellite.tools.drbd_status import DeviceStatus, ResourceStatus, seen_peers, suspended
+from bollard.wire.engine import Kind, ResourceSpec
+
+__all__ = ["NOTHING", "Sight", "export_uri", "local_of", "problem_of", "seen_of"]
+
+_UNKNOWN = Uuid("unknown")
+
+
+class Sight(msgspec.Struct, frozen=True):
+    """One resource name on this machine, at one moment."""
+
+    backings: tuple[BackingSeen, ...] = ()
+    spec: ResourceSpec | None = None
+    """What the data process runs under this name (in any case), without its secret."""
+    status: ResourceStatus | None = None
+    may_promote: bool = False
+
+
+NOTHING = Sight()
+
+
+def local_of(name: ResourceName, sight: Sight, fingerprint: str) -> Local:
+    """The diff's view. `fingerprint` is of the target that was applied last, empty when not known."""
+    return Local(
+        name=name,
+        backings=tuple(seen.local for seen in sight.backings),
+        engine=None if sight.spec is None else _engine(sight.spec, sight, fingerprint),
+    )
+
+
+def _engine(spec: ResourceSpec, sight: Sight, fingerprint: str) -> LocalEngine:
+    owners = {seen.path: seen.local.volume_uuid for seen in sight.backings}
+    devices = _devices(sight.status)
+    exports = []
+    for volume in spec.volumes:
+        device = devices.get(volume.number)
+        served_kib = device.size if device is not None else 0
+        exports.append(
+            LocalExport(
+                number=volume.number,
+                volume_uuid=None if volume.backing is None else owners.get(volume.backing, _UNKNOWN),
+                size_kib=served_kib if served_kib and volume.backing else volume.size_bytes // KIB,
+            )
+        )
+    return LocalEngine(
+        uuid=Uuid(spec.uuid),
+        replicated=spec.kind is Kind.REPLICATED,
+        fingerprint=fingerprint,
+        volumes=tuple(exports),
+    )
+
+
+def seen_of(
+    target: TargetResource,
+    sight: Sight,
+    *,
+    revision: int,
+    settled: bool,
+    nbd_socket: str,
+    problem: Problem | None = None,
+) -> SeenResource:
+    """The report of a resource that the target names."""
+    ours = sight.spec is not None and sight.spec.uuid == target.uuid
+    status = sight.status if ours else None
+    devices = _devices(status)
+    backings = {seen.local.volume_uuid: seen for seen in sight.backings}
+    return SeenResource(
+        name=target.name,
+        uuid=target.uuid,
+        revision=revision,
+        settled=settled,
+        role=status.role if status is not None else "Unknown",
+        in_use=status is not None and (status.role == "Primary" or any(one.open for one in status.devices)),
+        may_promote=sight.may_promote and status is not None,
+        suspended=suspended(status) if status is not None else "",
+        volumes=tuple(_volume(target, volume, backings, devices, nbd_socket) for volume in target.volumes),
+        peers=seen_peers(status) if status is not None else (),
+        problem=problem,
+    )
+
+
+def _volume(
+    target: TargetResource,
+    volume: TargetVolume,
+    backings: Mapping[Uuid, BackingSeen],
+    devices: Mapping[int, DeviceStatus],
+    nbd_socket: str,
+) -> SeenVolume:
+    backing = backings.get(volume.uuid)
+    device = devices.get(volume.number)
+    if target.replication is None:
+        disk_state = "Created" if backing is not None else "DUnknown"
+    else:
+        disk_state = device.disk_state if device is not None else "DUnknown"
+    return SeenVolume(
+        number=volume.number,
+        device_path=export_uri(target.name, volume.number, nbd_socket) if device is not None else "",
+        backing_path=backing.path if backing is not None else "",
+        size_kib=device.size if device is not None else 0,
+        allocated_kib=backing.allocated_kib if backing is not None else 0,
+        disk_state=disk_state,
+        quorum=device.quorum if device is not None else True,
+    )
+
+
+def problem_of(stone: Tombstone, problem: Problem, revision: int) -> SeenResource:
+    """The report of a resource that should be gone and is not."""
+    return SeenResource(
+        name=stone.definition, uuid=stone.resource_uuid, revision=revision, settled=False, problem=problem
+    )
+
+
+def export_uri(resource: str, number: int, nbd_socket: str) -> str:
+    """Where a volume is served, in the NBD project's form of a URI."""
+    return f"nbd+unix:///{quote(resource)}/{number}?socket={quote(nbd_socket)}"
+
+
+def leftovers(backings: Iterable[BackingSeen], named: frozenset[Uuid]) -> tuple[str, ...]:
+    """What carries our mark and is named by no target and no tombstone, as `pool:path`."""
+    return tuple(
+        sorted(f"{seen.local.pool}:{seen.path}" for seen in backings if seen.local.volume_uuid not in named)
+    )
+
+
+def _devices(status: ResourceStatus | None) -> dict[int, DeviceStatus]:
+    return {device.volume: device for device in status.devices} if status is not None else {}
