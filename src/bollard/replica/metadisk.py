@@ -146,6 +146,8 @@ def create_md(loop: Loop, request: CreateMd, done: Callable[[bool, Trouble | Non
     def work() -> None:
         try:
             outcome.append(_create(disk, request, uuid))
+        except Trouble as trouble:
+            outcome.append(trouble)
         except MetadataError as error:
             outcome.append(Trouble(ErrorCode.INVALID, f"metadata of {request.backing}", str(error)))
         except OSError as error:

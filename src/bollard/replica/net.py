@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from bollard.replica.disk import Buffer
 from bollard.replica.loop import READ, WRITE, Loop, Timer
 from bollard.replica.nbd.listen import listen_tcp
+from bollard.replica.output import drop_sent
 from bollard.replica.protocol.commands import Channel, Cmd
 from bollard.replica.protocol.dialect import SETUP
 from bollard.replica.protocol.frames import H80, MAGIC_80, encode_header
@@ -372,7 +373,7 @@ class Links:
             while out:
                 batch = out if len(out) <= _IOV_MAX else out[:_IOV_MAX]
                 sent = conn.sock.sendmsg(batch)
-                _drop(out, sent)
+                drop_sent(out, sent)
         except BlockingIOError:
             pass
         except OSError as error:
@@ -395,7 +396,7 @@ class Links:
             self._loop.forget(conn.fd)
             try:
                 while conn.out:
-                    _drop(conn.out, conn.sock.sendmsg(conn.out[:_IOV_MAX]))
+                    drop_sent(conn.out, conn.sock.sendmsg(conn.out[:_IOV_MAX]))
             except OSError:
                 conn.out.clear()
             conn.sock.close()
@@ -405,14 +406,3 @@ class Links:
             self._loop.forget(sock.fileno())
             sock.close()
         socks.clear()
-
-
-def _drop(out: list[Buffer], sent: int) -> None:
-    """Removes `sent` bytes from the front."""
-    done = 0
-    while done < len(out) and sent >= len(out[done]):
-        sent -= len(out[done])
-        done += 1
-    del out[:done]
-    if sent:
-        out[0] = memoryview(out[0])[sent:]

@@ -17,6 +17,7 @@ from bollard.replica.loop import READ, WRITE, Loop
 from bollard.replica.nbd import negotiation as talk
 from bollard.replica.nbd import transmission
 from bollard.replica.nbd.stream import PlainStream, Stream, TlsStream
+from bollard.replica.output import drop_sent
 from bollard.wire import nbd as wire
 from bollard.wire.nbd import Command, NbdError
 
@@ -82,6 +83,7 @@ class NbdConnection:
         # ticket -> (cookie, offset of a read or -1, bytes of payload it holds)
         self._in_flight: dict[int, tuple[int, int, int]] = {}
         self._held_bytes = 0
+        self._stalled = False
         self._out: list[Buffer] = [talk.GREETING]
         self._out_bytes = len(talk.GREETING)
         self._flush_due = False
@@ -263,7 +265,10 @@ class NbdConnection:
         """Serves every whole request in the buffer."""
         start, end = self._start, self._end
         buffer, view = self._buffer, self._view
-        while end - start >= _HEAD and not self._busy():
+        while end - start >= _HEAD:
+            if self._busy():
+                self._stalled = True
+                break
             magic, flags, command, cookie, offset, length = _unpack(buffer, start)
             if magic != wire.REQUEST_MAGIC:
                 _log.info("NBD client sent a bad request magic; closing")
@@ -448,7 +453,7 @@ class NbdConnection:
                 if sent < 0:
                     break
                 self._out_bytes -= sent
-                self._drop(sent)
+                drop_sent(out, sent)
         except OSError as error:
             _log.info("NBD client lost: %s", error.strerror or error)
             self.close()
@@ -458,30 +463,17 @@ class NbdConnection:
             return
         self._set_interest()
 
-    def _drop(self, sent: int) -> None:
-        """Removes `sent` bytes from the front of the output."""
-        out = self._out
-        if not self._out_bytes:
-            out.clear()
-            return
-        done = 0
-        while sent >= len(out[done]):
-            sent -= len(out[done])
-            done += 1
-        del out[:done]
-        if sent:
-            out[0] = memoryview(out[0])[sent:]
-
     def _set_interest(self) -> None:
         want = WRITE if self._out else 0
         if not self._leaving and not self._busy():
             want |= READ
-        if want == self._interest:
-            return
-        resumed = bool(want & READ and not self._interest & READ)
-        self._interest = want
-        self._loop.change(self._fd, want)
-        if resumed:
+        if want != self._interest:
+            if want & READ and not self._interest & READ:
+                self._stalled = True
+            self._interest = want
+            self._loop.change(self._fd, want)
+        if self._stalled and want & READ:
+            self._stalled = False
             self._loop.defer(self._resume)
 
     def _resume(self) -> None:
