@@ -14,7 +14,10 @@ class LocalBacking(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of the VolumeOnNode it was made for: a backing is found, kept and removed by this alone."""
     size_kib: int
     metadata: bool = False
-    """Whether valid DRBD metadata is on it."""
+    """Whether DRBD metadata was written to it once, by a mark that lasts as long as the backing.
+
+    It is not asked of the disk: metadata that cannot be found now (a grown device whose metadata has not
+    moved yet, a damaged block) must never lead to fresh metadata over good data."""
 
 
 class LocalExport(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -3,13 +3,28 @@
 Used by the satellite to act and by the controller to preview. Nothing is removed that no tombstone names.
 """
 
+import hashlib
 from collections.abc import Iterable
 
+import msgspec
+
 from bollard.domain.ids import Uuid
-from bollard.domain.local import Local
+from bollard.domain.local import Local, LocalBacking, LocalEngine, LocalExport
 from bollard.domain.resources import Tombstone
-from bollard.domain.steps import Step
-from bollard.domain.targets import TargetResource
+from bollard.domain.steps import (
+    ConfigureReplication,
+    CreateBacking,
+    CreateMetadata,
+    ExportPlain,
+    GrowBacking,
+    RemoveBacking,
+    RemoveExport,
+    RemoveReplication,
+    ResizeReplication,
+    ShrinkBacking,
+    Step,
+)
+from bollard.domain.targets import TargetReplication, TargetResource, TargetVolume
 
 __all__ = ["diff", "fingerprint", "finished"]
 
@@ -22,14 +37,162 @@ def diff(target: TargetResource | None, tombstones: Iterable[Tombstone], local: 
     the engine runs on them; a backing grows before the engine is told; an engine lets go of a backing before
     it is destroyed.
     """
-    raise NotImplementedError
+    buried = tuple(tombstones)
+    steps: list[Step] = []
+    engine = local.engine
+    if engine is not None and _must_stop(target, buried, engine):
+        steps.append(_stop(local, engine))
+        engine = None
+    doomed = _doomed(target, buried, local)
+    served = {volume.volume_uuid for volume in engine.volumes} if engine is not None else set()
+    steps += [_remove(local, backing) for backing in doomed if backing.volume_uuid not in served]
+    if target is not None:
+        foreign = engine is not None and engine.uuid != target.uuid
+        steps += _build(target, local, None if foreign else engine)
+    steps += [
+        _remove(local, backing)
+        for backing in doomed
+        if backing.volume_uuid in served and _let_go(target, backing)
+    ]
+    return tuple(steps)
 
 
 def fingerprint(target: TargetResource) -> str:
-    """A digest of all that the engine's configuration depends on (secrets included, but not readable)."""
-    raise NotImplementedError
+    """A digest of all that the engine's configuration depends on (secrets included, but not readable).
+
+    What only matters while something is made (the first generation) is left out.
+    """
+    volumes = tuple(msgspec.structs.replace(volume, current_gi=None) for volume in target.volumes)
+    plain = msgspec.structs.replace(target, volumes=volumes, props={})
+    encoded = msgspec.json.encode(plain, order="deterministic")
+    return hashlib.sha256(encoded).hexdigest()[:32]
 
 
 def finished(tombstones: Iterable[Tombstone], local: Local) -> tuple[Uuid, ...]:
     """The `resource_uuid` of those tombstones of which nothing is left here: to be reported as removed."""
-    raise NotImplementedError
+    there = {backing.volume_uuid for backing in local.backings}
+    running = local.engine.uuid if local.engine is not None else None
+    return tuple(
+        stone.resource_uuid
+        for stone in tombstones
+        if stone.resource_uuid != running and not any(volume.uuid in there for volume in stone.volumes)
+    )
+
+
+def _must_stop(target: TargetResource | None, buried: tuple[Tombstone, ...], engine: LocalEngine) -> bool:
+    """Whether the running engine belongs to a life that is over, or to a resource that shall not run."""
+    if target is None or engine.uuid != target.uuid:
+        return any(stone.resource_uuid == engine.uuid for stone in buried)
+    return not target.active or engine.replicated is not (target.replication is not None)
+
+
+def _stop(local: Local, engine: LocalEngine) -> Step:
+    if engine.replicated:
+        return RemoveReplication(local.name, engine.uuid)
+    return RemoveExport(local.name, engine.uuid)
+
+
+def _doomed(target: TargetResource | None, buried: tuple[Tombstone, ...], local: Local) -> list[LocalBacking]:
+    """Backings that a tombstone names and no target wants."""
+    named = {volume.uuid for stone in buried for volume in stone.volumes}
+    wanted = {volume.uuid for volume in target.volumes} if target is not None else set()
+    assert not named & wanted, "a volume cannot be both wanted and buried"
+    return [backing for backing in local.backings if backing.volume_uuid in named]
+
+
+def _let_go(target: TargetResource | None, backing: LocalBacking) -> bool:
+    """Whether the new configuration, applied just before, no longer uses the backing."""
+    return target is not None and all(volume.uuid != backing.volume_uuid for volume in target.volumes)
+
+
+def _remove(local: Local, backing: LocalBacking) -> Step:
+    return RemoveBacking(local.name, backing.pool, backing.number, backing.volume_uuid)
+
+
+def _build(target: TargetResource, local: Local, engine: LocalEngine | None) -> list[Step]:
+    there = {backing.volume_uuid: backing for backing in local.backings}
+    served = {volume.number: volume for volume in engine.volumes} if engine is not None else {}
+    steps: list[Step] = []
+    for volume in target.volumes:
+        steps += _backing_steps(target, volume, there.get(volume.uuid), served.get(volume.number))
+    if not target.active:
+        return steps
+    if target.replication is None:
+        return [*steps, *_export_steps(target, there, engine)]
+    # The engine grows before it gets the new configuration, which names the new size.
+    steps += [
+        ResizeReplication(target.name, target.uuid, volume.number, volume.size_kib)
+        for volume in target.volumes
+        if (now := served.get(volume.number)) is not None and _too_small(volume, now)
+    ]
+    if engine is None or engine.fingerprint != fingerprint(target) or _serves_more(target, engine):
+        steps.append(ConfigureReplication(target))
+    return steps
+
+
+def _serves_more(target: TargetResource, engine: LocalEngine) -> bool:
+    """Whether the engine still holds a backing that the target does not name."""
+    wanted = {volume.uuid for volume in target.volumes if volume.gross_kib is not None}
+    return any(volume.volume_uuid not in wanted for volume in engine.volumes if volume.volume_uuid)
+
+
+def _too_small(volume: TargetVolume, now: LocalExport) -> bool:
+    same_disk = volume.gross_kib is not None and now.volume_uuid == volume.uuid
+    return same_disk and 0 < now.size_kib < volume.size_kib
+
+
+def _backing_steps(
+    target: TargetResource, volume: TargetVolume, backing: LocalBacking | None, now: LocalExport | None
+) -> list[Step]:
+    """Storage for one volume, large enough, with metadata; nothing for a volume without a disk."""
+    if volume.gross_kib is None:
+        return []
+    name, gross = target.name, volume.gross_kib
+    steps: list[Step] = []
+    if backing is None:
+        steps.append(CreateBacking(name, volume.pool, volume.number, volume.uuid, gross))
+    elif backing.size_kib < gross:
+        steps.append(GrowBacking(name, backing.pool, volume.number, volume.uuid, gross))
+    elif backing.size_kib > gross and target.replication is None and _may_shrink(volume, backing):
+        steps.append(ShrinkBacking(name, backing.pool, volume.number, volume.uuid, gross))
+    running = now is not None and now.volume_uuid == volume.uuid
+    if target.replication is not None and not running and (backing is None or not backing.metadata):
+        steps.append(_metadata(target, volume, target.replication))
+    return steps
+
+
+def _may_shrink(volume: TargetVolume, backing: LocalBacking) -> bool:
+    """Rounding up by the provider is not a wish to shrink: only whole MiB of difference are."""
+    return volume.gross_kib is not None and backing.size_kib - volume.gross_kib >= _ROUNDING_KIB
+
+
+_ROUNDING_KIB = 1024
+
+
+def _metadata(target: TargetResource, volume: TargetVolume, replication: TargetReplication) -> Step:
+    return CreateMetadata(
+        resource=target.name,
+        pool=volume.pool,
+        number=volume.number,
+        volume_uuid=volume.uuid,
+        node_id=replication.node_id,
+        peer_slots=replication.peer_slots,
+        size_kib=volume.size_kib,
+        current_gi=volume.current_gi,
+    )
+
+
+def _export_steps(
+    target: TargetResource, there: dict[Uuid, LocalBacking], engine: LocalEngine | None
+) -> list[Step]:
+    served = {volume.number: volume for volume in engine.volumes} if engine is not None else {}
+    changed = any(
+        (now := served.get(volume.number)) is None
+        or now.volume_uuid != volume.uuid
+        or not volume.size_kib <= now.size_kib <= (volume.gross_kib or volume.size_kib)
+        or volume.uuid not in there
+        for volume in target.volumes
+    )
+    left = set(served) - {volume.number for volume in target.volumes}
+    stale = engine is None or engine.fingerprint != fingerprint(target)
+    return [ExportPlain(target)] if changed or left or stale else []

@@ -12,7 +12,7 @@ from bollard.domain.ids import (
     pool_name,
     resource_name,
 )
-from bollard.domain.nodes import Node, Props, StoragePool
+from bollard.domain.nodes import Node, NodePhase, Props, StoragePool
 from bollard.domain.resources import (
     Resource,
     ResourceDefinition,
@@ -48,7 +48,7 @@ class Draft:
         found: list[Change] = []
         for kind, table in self._over.items():
             for key, record in table.items():
-                before = self._base(kind).get(key)
+                before = self.cluster.find(kind, key)
                 if record is not None and record != before:
                     found.append(Put(record))
                 elif record is None and before is not None:
@@ -79,6 +79,15 @@ class Draft:
         node = self._get("node", key_of(name))
         assert node is not None, name
         return cast("Node", node)
+
+    def nodes_leaving(self) -> list[Node]:
+        """Nodes that this draft takes away or puts out of use."""
+        return [
+            self.cluster.nodes[key]
+            for key, node in self._over.get("node", {}).items()
+            if key in self.cluster.nodes
+            and (node is None or cast("Node", node).phase is not NodePhase.NORMAL)
+        ]
 
     def find_group(self, name: str) -> ResourceGroup:
         """The resource group of that name. Raises Invalid or NotFound."""
@@ -217,23 +226,4 @@ class Draft:
         table = self._over.get(kind)
         if table is not None and key in table:
             return table[key]
-        return self._base(kind).get(key)
-
-    def _base(self, kind: str) -> dict[Key, Record]:
-        tables: dict[str, dict[Key, Record]] = {
-            "node": cast("dict[Key, Record]", self.cluster.nodes),
-            "pool-definition": cast("dict[Key, Record]", self.cluster.pool_definitions),
-            "pool": cast("dict[Key, Record]", self.cluster.pools),
-            "group": cast("dict[Key, Record]", self.cluster.groups),
-            "definition": cast("dict[Key, Record]", self.cluster.definitions),
-            "resource": cast("dict[Key, Record]", self.cluster.resources),
-            "tombstone": cast("dict[Key, Record]", self.cluster.tombstones),
-            "snapshot": cast("dict[Key, Record]", self.cluster.snapshots),
-            "procedure": cast("dict[Key, Record]", self.cluster.procedures),
-            "connection": cast("dict[Key, Record]", self.cluster.connections),
-            "kvs": cast("dict[Key, Record]", self.cluster.kvs),
-        }
-        settings = self.cluster.settings
-        if kind == "controller":
-            return {} if settings is None else {settings.key: settings}
-        return tables[kind]
+        return self.cluster.find(kind, key)

@@ -1,28 +1,173 @@
 """From the wish to one node's target: what it should hold, and no more. Pure."""
 
 from collections.abc import Iterable
+from typing import assert_never
 
-from bollard.domain.cluster import Change, Cluster
-from bollard.domain.ids import Key
-from bollard.domain.resources import Resource
-from bollard.domain.targets import Target, TargetPool, TargetResource
+from bollard.domain import props
+from bollard.domain.cluster import Change, Cluster, Put, Record
+from bollard.domain.ids import Key, Uuid, key_of
+from bollard.domain.layers import LayerKind, ProviderKind
+from bollard.domain.nodes import Node, StoragePool, StoragePoolDefinition
+from bollard.domain.procedures import Procedure, Verb
+from bollard.domain.resources import (
+    Connection,
+    ControllerSettings,
+    DiskKind,
+    KeyValueStore,
+    Resource,
+    ResourceDefinition,
+    ResourceGroup,
+    ResourcePhase,
+    SnapshotDefinition,
+    Tombstone,
+    VolumeDefinition,
+    VolumeOnNode,
+)
+from bollard.domain.targets import (
+    Target,
+    TargetPeer,
+    TargetPool,
+    TargetReplication,
+    TargetResource,
+    TargetVolume,
+)
+from bollard.planning import effective, sizes
+from bollard.planning.layers import drbd
 
 __all__ = ["target_for", "target_pools", "target_resource", "touched"]
+
+_OPTIONS = ("Resource", "Net", "Disk", "PeerDevice", "Handlers")
+_PEER_OPTIONS = ("Net", "PeerDevice")
 
 
 def target_for(node: str, cluster: Cluster) -> Target:
     """Everything for one node at the cluster's revision. The node exists."""
-    raise NotImplementedError
+    name = cluster.nodes[key_of(node)].name
+    settings = cluster.settings
+    return Target(
+        node=name,
+        cluster_uuid=settings.cluster_uuid if settings is not None else Uuid(""),
+        revision=cluster.revision,
+        pools=target_pools(node, cluster),
+        resources=tuple(target_resource(cluster, resource) for resource in cluster.resources_on(node)),
+        tombstones=tuple(cluster.tombstones_on(node)),
+    )
 
 
 def target_pools(node: str, cluster: Cluster) -> tuple[TargetPool, ...]:
     """The node's pools, those without a disk left out."""
-    raise NotImplementedError
+    return tuple(
+        TargetPool(pool.name, pool.uuid, pool.provider, pool.props)
+        for pool in cluster.pools_on(node)
+        if pool.provider is not ProviderKind.DISKLESS
+    )
 
 
 def target_resource(cluster: Cluster, resource: Resource) -> TargetResource:
     """One resource on its node, with its peers as they are now."""
-    raise NotImplementedError
+    definition = cluster.definitions[key_of(resource.definition)]
+    stack = resource.layer_stack
+    held_back = _sizes_held_back(cluster, definition)
+    volumes = tuple(
+        _target_volume(cluster, definition, resource, on_node, volume=volume, held_back=held_back)
+        for on_node in resource.volumes
+        if (volume := definition.volume(on_node.number)) is not None
+    )
+    with_drbd = LayerKind.DRBD in stack
+    return TargetResource(
+        name=definition.name,
+        uuid=resource.uuid,
+        disk=resource.disk,
+        active=resource.phase is not ResourcePhase.INACTIVE,
+        layer_stack=stack,
+        volumes=volumes,
+        replication=_replication(cluster, definition, resource) if with_drbd else None,
+        props=resource.props,
+    )
+
+
+def _sizes_held_back(cluster: Cluster, definition: ResourceDefinition) -> dict[int, int]:
+    """Net sizes that the engines keep until every reachable backing has grown."""
+    running = cluster.procedures.get(key_of(Verb.RESIZE, definition.name, ""))
+    if running is None or running.phase != "backing":
+        return {}
+    return {int(number): int(size) for number, size in running.arguments.items()}
+
+
+def _target_volume(
+    cluster: Cluster,
+    definition: ResourceDefinition,
+    resource: Resource,
+    on_node: VolumeOnNode,
+    *,
+    volume: VolumeDefinition,
+    held_back: dict[int, int],
+) -> TargetVolume:
+    slots = resource.peer_slots or drbd.PEER_SLOTS_DEFAULT
+    stack = resource.layer_stack
+    pool = cluster.pool(resource.node, on_node.pool)
+    gross = None
+    if resource.diskful:
+        provider = pool.provider if pool is not None else ProviderKind.FILE_THIN
+        gross = sizes.gross_of(volume, stack, peer_slots=slots, provider=provider)
+    maps = effective.volume_maps(cluster, definition, resource, volume)
+    return TargetVolume(
+        number=volume.number,
+        uuid=on_node.uuid,
+        size_kib=sizes.net_of(volume, stack, peer_slots=slots, size_kib=held_back.get(volume.number)),
+        pool=on_node.pool,
+        gross_kib=gross,
+        minor=volume.minor,
+        current_gi=volume.current_gi if on_node.day0 and resource.diskful else None,
+        props=props.drbd_options(maps[0], maps[2], maps[3], sections=("Disk",)),
+    )
+
+
+def _replication(
+    cluster: Cluster, definition: ResourceDefinition, resource: Resource
+) -> TargetReplication | None:
+    address = _address(cluster, definition, resource)
+    assert resource.drbd_node_id is not None, resource.key
+    assert resource.tcp_ports, resource.key
+    options = props.drbd_options(
+        *effective.replication_maps(cluster, definition, resource), sections=_OPTIONS
+    )
+    peers = [
+        _peer(cluster, definition, resource, other)
+        for other in cluster.resources_of(definition.name)
+        if other.key != resource.key and LayerKind.DRBD in other.layer_stack
+    ]
+    return TargetReplication(
+        node_id=resource.drbd_node_id,
+        address=address,
+        port=resource.tcp_ports[0],
+        secret=definition.drbd_secret,
+        peers=tuple(sorted(peers, key=lambda peer: peer.node_id)),
+        peer_slots=resource.peer_slots or drbd.PEER_SLOTS_DEFAULT,
+        options=options,
+    )
+
+
+def _peer(
+    cluster: Cluster, definition: ResourceDefinition, resource: Resource, other: Resource
+) -> TargetPeer:
+    assert other.drbd_node_id is not None, other.key
+    maps = effective.connection_maps(cluster, definition, resource.node, other.node)
+    return TargetPeer(
+        node=other.node,
+        node_id=other.drbd_node_id,
+        address=_address(cluster, definition, other),
+        port=other.tcp_ports[0],
+        diskless=not other.diskful,
+        tie_breaker=other.disk is DiskKind.TIE_BREAKER,
+        votes=other.disk is not DiskKind.CLIENT,
+        options=props.drbd_options(maps[0], maps[2], sections=_PEER_OPTIONS),
+    )
+
+
+def _address(cluster: Cluster, definition: ResourceDefinition, resource: Resource) -> str:
+    node = cluster.nodes[key_of(resource.node)]
+    return effective.address_of(cluster, definition, resource, node) or ""
 
 
 def touched(changes: Iterable[Change], cluster: Cluster) -> set[tuple[Key, Key | None]]:
@@ -32,4 +177,60 @@ def touched(changes: Iterable[Change], cluster: Cluster) -> set[tuple[Key, Key |
     what a dropped record touched is only known before, what a new one touches only after.
     A change that touches a node as a whole (its address, its properties) names each resource on it.
     """
-    raise NotImplementedError
+    found: set[tuple[Key, Key | None]] = set()
+    for change in changes:
+        if isinstance(change, Put):
+            _touch(cluster, change.record, found)
+        else:
+            record = cluster.find(change.kind, change.key)
+            if record is not None:
+                _touch(cluster, record, found)
+    return found
+
+
+def _touch(cluster: Cluster, record: Record, found: set[tuple[Key, Key | None]]) -> None:
+    match record:
+        case Resource():
+            found.add((key_of(record.node), key_of(record.definition)))
+            _touch_definition(cluster, key_of(record.definition), found)
+        case ResourceDefinition():
+            _touch_definition(cluster, record.key, found)
+        case Tombstone():
+            found.add((key_of(record.node), key_of(record.definition)))
+        case StoragePool():
+            found.add((key_of(record.node), None))
+        case Node():
+            found.add((record.key, None))
+            for resource in cluster.resources_on(record.name):
+                _touch_definition(cluster, key_of(resource.definition), found)
+        case Procedure():
+            if record.definition is not None:
+                _touch_definition(cluster, key_of(record.definition), found)
+        case SnapshotDefinition():
+            _touch_definition(cluster, key_of(record.definition), found)
+        case Connection():
+            _touch_connection(cluster, record, found)
+        case ResourceGroup():
+            for definition in cluster.definitions_in(record.name):
+                _touch_definition(cluster, definition.key, found)
+        case ControllerSettings():
+            for key in cluster.definitions:
+                _touch_definition(cluster, key, found)
+        case StoragePoolDefinition() | KeyValueStore():
+            pass  # no target holds anything of them
+        case _:
+            assert_never(record)
+
+
+def _touch_definition(cluster: Cluster, key: Key, found: set[tuple[Key, Key | None]]) -> None:
+    found.update((key_of(resource.node), key) for resource in cluster.resources_of(key))
+
+
+def _touch_connection(cluster: Cluster, record: Connection, found: set[tuple[Key, Key | None]]) -> None:
+    if record.definition is not None:
+        _touch_definition(cluster, key_of(record.definition), found)
+        return
+    mine = {key_of(resource.definition) for resource in cluster.resources_on(record.node_a)}
+    for resource in cluster.resources_on(record.node_b):
+        if key_of(resource.definition) in mine:
+            _touch_definition(cluster, key_of(resource.definition), found)

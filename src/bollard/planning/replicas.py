@@ -1,0 +1,357 @@
+"""A resource on one node: how it is made, changed and taken away in a draft. No rules about whether."""
+
+import msgspec
+
+from bollard.domain import props
+from bollard.domain.errors import Exhausted, Invalid, NotFound, Subject
+from bollard.domain.ids import DISKLESS_POOL, key_of
+from bollard.domain.layers import DEFAULT_STACK, LayerKind, ProviderKind
+from bollard.domain.nodes import Node, Props, StoragePool
+from bollard.domain.resources import (
+    DiskKind,
+    Resource,
+    ResourceDefinition,
+    ResourcePhase,
+    Tombstone,
+    VolumeDefinition,
+    VolumeOnNode,
+)
+from bollard.domain.seen import SeenResource
+from bollard.planning import allocate, effective, sizes
+from bollard.planning.draft import Draft
+from bollard.planning.layers import drbd
+from bollard.planning.world import World
+
+__all__ = [
+    "add",
+    "add_volumes",
+    "bury",
+    "bury_volumes",
+    "diskful",
+    "gross_total",
+    "has_first_replicas_to_make",
+    "online_seen",
+    "pools_for",
+    "replicated",
+    "set_disk",
+    "stack_of",
+    "up_to_date",
+]
+
+
+def stack_of(definition: ResourceDefinition) -> tuple[LayerKind, ...]:
+    """The layers of a definition, or the default."""
+    return definition.layer_stack or DEFAULT_STACK
+
+
+def replicated(definition: ResourceDefinition) -> bool:
+    """Whether its resources are replicated."""
+    return LayerKind.DRBD in stack_of(definition)
+
+
+def diskful(resources: list[Resource]) -> list[Resource]:
+    """Those with a disk."""
+    return [resource for resource in resources if resource.diskful]
+
+
+def online_seen(world: World, resource: Resource) -> SeenResource | None:
+    """What its node says of this very resource, if the node is online."""
+    if not world.observed.node(resource.node).online:
+        return None
+    seen = world.observed.resource(resource.definition, resource.node)
+    return seen if seen is not None and seen.uuid == resource.uuid else None
+
+
+def up_to_date(world: World, resource: Resource) -> bool:
+    """Whether every volume of it is known, from a node that is online, to hold all data."""
+    seen = online_seen(world, resource)
+    if seen is None or not resource.diskful:
+        return False
+    states = {volume.number: volume.disk_state for volume in seen.volumes}
+    return all(states.get(volume.number) in {"UpToDate", "Created"} for volume in resource.volumes)
+
+
+def gross_total(draft: Draft, definition: ResourceDefinition) -> int:
+    """What all volumes of a new replica take from a pool."""
+    slots = sizes.peer_slots_of(draft.cluster, definition)
+    stack = stack_of(definition)
+    return sum(sizes.gross_of(volume, stack, peer_slots=slots) for volume in definition.volumes)
+
+
+def has_first_replicas_to_make(draft: Draft, definition: ResourceDefinition) -> bool:
+    """Whether no replica with a disk is there: those made now are the first, and equal."""
+    return not any(resource.diskful for resource in draft.resources_of(definition.name))
+
+
+def renew_generation(draft: Draft, definition: ResourceDefinition) -> ResourceDefinition:
+    """A definition whose data starts anew: first replicas must not be taken for kin of earlier ones."""
+    if not any(volume.initialized for volume in definition.volumes):
+        return definition
+    volumes = tuple(
+        msgspec.structs.replace(
+            volume, current_gi=draft.world.draw.hex16() if volume.current_gi else None, initialized=False
+        )
+        for volume in definition.volumes
+    )
+    fresh = msgspec.structs.replace(definition, volumes=volumes)
+    draft.put(fresh)
+    return fresh
+
+
+def pools_for(draft: Draft, definition: ResourceDefinition, node: Node, own: Props) -> dict[int, StoragePool]:
+    """The pool of each volume on a node, by the order of StorPoolName. Raises NotFound, Exhausted.
+
+    Also checks that the node can serve the provider and that the space is there, when both are known.
+    """
+    neighbours = [
+        volume.pool
+        for resource in draft.resources_of(definition.name)
+        if resource.diskful
+        for volume in resource.volumes
+        if draft.pool(node.name, volume.pool) is not None
+    ]
+    found: dict[int, StoragePool] = {}
+    numbers = [volume.number for volume in definition.volumes] or [0]
+    for number in numbers:
+        name = effective.stor_pool_name(
+            draft.cluster,
+            definition,
+            node,
+            number=number,
+            own=own,
+            neighbour=neighbours[0] if neighbours else None,
+        )
+        pool = draft.pool(node.name, name)
+        if pool is None:
+            raise _no_pool(draft, node, name)
+        found[number] = pool
+    _check_space(draft, definition, node, found)
+    return found
+
+
+def _no_pool(draft: Draft, node: Node, name: str) -> NotFound:
+    known = draft.cluster.pool_definitions.get(key_of(name)) is not None
+    default = key_of(name) == "DFLTSTORPOOL"
+    return NotFound(
+        Subject.POOL if known or default else Subject.POOL_DEFINITION,
+        name,
+        f"There is no storage pool '{name}' on the node '{node.name}'",
+        cause="No pool was named, so the default one was looked for."
+        if default
+        else f"'{name}' was named by {props.STOR_POOL_NAME.key}.",
+        correction=f"Set {props.STOR_POOL_NAME.key} to one of: "
+        + (
+            ", ".join(
+                pool.name
+                for pool in draft.cluster.pools_on(node.name)
+                if pool.provider is not ProviderKind.DISKLESS
+            )
+            or "(the node has no pool)"
+        )
+        + ".",
+    )
+
+
+def _check_space(
+    draft: Draft, definition: ResourceDefinition, node: Node, pools: dict[int, StoragePool]
+) -> None:
+    slots, stack = sizes.peer_slots_of(draft.cluster, definition), stack_of(definition)
+    wanted: dict[str, int] = {}
+    for volume in definition.volumes:
+        pool = pools[volume.number]
+        if pool.provider is ProviderKind.DISKLESS:
+            continue
+        gross = sizes.gross_of(volume, stack, peer_slots=slots, provider=pool.provider)
+        wanted[pool.name] = wanted.get(pool.name, 0) + gross
+    if not draft.world.observed.node(node.name).online:
+        return
+    for name, size_kib in wanted.items():
+        pool = next(pool for pool in pools.values() if pool.name == name)
+        seen = draft.world.observed.pool(node.name, name)
+        if seen is None or seen.uuid != pool.uuid:
+            continue
+        space = sizes.space_in(draft.world, pool)
+        if space.problem or space.usable_kib < size_kib:
+            raise Exhausted(
+                Subject.FREE_SPACE,
+                name,
+                f"The storage pool '{name}' on '{node.name}' cannot take {size_kib} KiB for "
+                f"'{definition.name}'",
+                cause=space.problem or f"{space.usable_kib} KiB of {space.total_kib} KiB are left.",
+                correction="Choose another pool or node, or free space.",
+            )
+
+
+def add(
+    draft: Draft,
+    definition: ResourceDefinition,
+    node: Node,
+    *,
+    disk: DiskKind,
+    pools: dict[int, StoragePool],
+    day0: bool = False,
+    own: Props | None = None,
+    node_id: int | None = None,
+    ports: tuple[int, ...] = (),
+    made_by: str = "user",
+) -> Resource:
+    """Put a new resource into the draft. Raises Exhausted or Invalid when a number cannot be had.
+
+    `pools` are those of the disks, by volume number; it is ignored without a disk. `day0`: its disks may
+    start in the definition's first data generation.
+    """
+    draw, stack = draft.world.draw, stack_of(definition)
+    with_drbd = LayerKind.DRBD in stack
+    others = draft.resources_of(definition.name)
+    resource = Resource(
+        definition=definition.name,
+        node=node.name,
+        uuid=draw.uuid(),
+        disk=disk,
+        props=_own_props(own or {}, disk, pools),
+        layer_stack=stack,
+        drbd_node_id=_node_id(definition, others, node_id) if with_drbd else None,
+        tcp_ports=_ports(draft, node, ports) if with_drbd else (),
+        peer_slots=sizes.peer_slots_of(draft.cluster, definition) if with_drbd else None,
+        create_timestamp_ms=draft.world.now_ms,
+        made_by=made_by,
+    )
+    resource = _with_volumes(draft, resource, definition.volumes, pools, day0=day0)
+    if with_drbd and disk is DiskKind.DISKFUL:
+        _check_peer_slots(definition, [*others, resource])
+    draft.put(resource)
+    return resource
+
+
+def _own_props(own: Props, disk: DiskKind, pools: dict[int, StoragePool]) -> Props:
+    names = [pool.name for pool in pools.values()] if disk is DiskKind.DISKFUL else [DISKLESS_POOL]
+    return own | {props.STOR_POOL_NAME.key: names[0]} if names else own
+
+
+def _node_id(definition: ResourceDefinition, others: list[Resource], wanted: int | None) -> int:
+    taken = [other.drbd_node_id for other in others]
+    if wanted is not None and not 0 <= wanted <= allocate.NODE_ID_MAX:
+        raise Invalid(
+            Subject.NODE_ID,
+            str(wanted),
+            f"{wanted} is not a DRBD node id",
+            cause=f"A node id is a number from 0 to {allocate.NODE_ID_MAX}.",
+        )
+    if wanted is not None and wanted not in taken:
+        return wanted
+    # A wanted id that is taken is a hint that came too late, as it is in LINSTOR: the lowest free one serves.
+    return allocate.free_node_id(taken, definition.name)
+
+
+def _ports(draft: Draft, node: Node, wanted: tuple[int, ...]) -> tuple[int, ...]:
+    return allocate.checked_ports(draft, node, wanted) if wanted else (allocate.free_port(draft, node),)
+
+
+def _check_peer_slots(definition: ResourceDefinition, resources: list[Resource]) -> None:
+    disks = diskful(resources)
+    for resource in disks:
+        slots = resource.peer_slots or drbd.PEER_SLOTS_DEFAULT
+        if len(disks) - 1 > slots:
+            raise Exhausted(
+                Subject.PEER_SLOTS,
+                definition.name,
+                f"'{definition.name}' cannot have {len(disks)} replicas",
+                cause=f"Its metadata on '{resource.node}' has room for {slots} peers with a disk.",
+                correction="Create the resource definition with more peer slots.",
+            )
+
+
+def _with_volumes(
+    draft: Draft,
+    resource: Resource,
+    volumes: tuple[VolumeDefinition, ...],
+    pools: dict[int, StoragePool],
+    *,
+    day0: bool,
+) -> Resource:
+    made = tuple(
+        VolumeOnNode(
+            number=volume.number,
+            uuid=draft.world.draw.uuid(),
+            pool=pools[volume.number].name if resource.diskful else DISKLESS_POOL,
+            day0=day0 and resource.diskful,
+        )
+        for volume in volumes
+    )
+    ordered = tuple(sorted((*resource.volumes, *made), key=lambda volume: volume.number))
+    return msgspec.structs.replace(resource, volumes=ordered)
+
+
+def add_volumes(
+    draft: Draft,
+    resource: Resource,
+    volumes: tuple[VolumeDefinition, ...],
+    pools: dict[int, StoragePool],
+    *,
+    day0: bool,
+) -> Resource:
+    """Give a resource its part of new volumes."""
+    changed = _with_volumes(draft, resource, volumes, pools, day0=day0)
+    draft.put(changed)
+    return changed
+
+
+def set_disk(
+    draft: Draft,
+    resource: Resource,
+    disk: DiskKind,
+    *,
+    pools: dict[int, StoragePool] | None = None,
+    phase: ResourcePhase = ResourcePhase.NORMAL,
+) -> Resource:
+    """Change what a resource has on its node. Disks that go are buried, new ones must be synchronised."""
+    keeps_disk = resource.diskful and disk is DiskKind.DISKFUL
+    if resource.diskful and not keeps_disk:
+        bury_volumes(draft, resource, resource.volumes)
+    changed = msgspec.structs.replace(resource, disk=disk, phase=phase)
+    if resource.diskful is not changed.diskful:
+        chosen = pools or {}
+        volumes = tuple(
+            VolumeOnNode(
+                number=volume.number,
+                uuid=draft.world.draw.uuid(),
+                pool=chosen[volume.number].name if changed.diskful else DISKLESS_POOL,
+                props=volume.props,
+            )
+            for volume in resource.volumes
+        )
+        pool = volumes[0].pool if volumes else DISKLESS_POOL
+        changed = msgspec.structs.replace(
+            changed, volumes=volumes, props=resource.props | {props.STOR_POOL_NAME.key: pool}
+        )
+    draft.put(changed)
+    return changed
+
+
+def bury(draft: Draft, resource: Resource) -> None:
+    """Take a resource out of the wish; its node is told by a tombstone what to remove."""
+    draft.put(
+        Tombstone(
+            node=resource.node,
+            definition=resource.definition,
+            resource_uuid=resource.uuid,
+            volumes=tuple(volume for volume in resource.volumes if resource.diskful),
+            create_timestamp_ms=draft.world.now_ms,
+            tcp_ports=resource.tcp_ports,
+        )
+    )
+    draft.drop(resource)
+
+
+def bury_volumes(draft: Draft, resource: Resource, volumes: tuple[VolumeOnNode, ...]) -> None:
+    """Have a node remove the backings of these volumes of a resource that lives on."""
+    if resource.diskful and volumes:
+        draft.put(
+            Tombstone(
+                node=resource.node,
+                definition=resource.definition,
+                resource_uuid=draft.world.draw.uuid(),
+                volumes=volumes,
+                create_timestamp_ms=draft.world.now_ms,
+            )
+        )
