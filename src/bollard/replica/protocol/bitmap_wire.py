@@ -44,7 +44,7 @@ def bitmap_packets(bits: int, runs_from: RunsFrom, words_at: WordsAt) -> Iterato
 
 
 def _compress(bits: int, position: int, runs_from: RunsFrom) -> tuple[CompressedBitmap | None, int]:
-    """The packet from `position` on and the first bit it does not cover; None where plain words are shorter."""
+    """The packet from `position` on and the bit after it; None where plain words are shorter."""
     code = bytearray()
     start, pending, pending_bits = position, 0, 0
     first_value: int | None = None
@@ -122,11 +122,12 @@ class BitmapReceiver:
             raise ProtocolError("plain bitmap", expected=f"{expected} bytes", got=len(packet.words))
         self.done = expected == 0
         self._position = min((first + expected // WORD_BYTES) * WORD_BITS, self._bits)
-        if self._position == self._bits and self._bits % WORD_BITS and expected:
-            beyond = int.from_bytes(packet.words[-WORD_BYTES:], "little") >> self._bits % WORD_BITS
-            if beyond:
-                raise ProtocolError("plain bitmap", expected="zeroes past its last bit", got="set bits")
-        return Words(first, packet.words)
+        used = self._bits % WORD_BITS
+        if not (expected and used and self._position == self._bits):
+            return Words(first, packet.words)
+        # Bits past the end mean nothing, and some peers leave them set.
+        last = int.from_bytes(packet.words[-WORD_BYTES:], "little") & ((1 << used) - 1)
+        return Words(first, bytes(packet.words[:-WORD_BYTES]) + last.to_bytes(WORD_BYTES, "little"))
 
     def _compressed(self, packet: CompressedBitmap) -> Runs:
         if packet.encoding & 0xF != RLE_VLI:
