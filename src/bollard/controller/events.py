@@ -80,6 +80,11 @@ class Events:
         for reader in tuple(self._readers):
             reader.put(dated)
 
+    def end(self) -> None:
+        """Close every reader: the program stops."""
+        for reader in tuple(self._readers):
+            reader.close()
+
     def follow(self) -> "Reader":
         """A reader of all events from now on. Close it when done."""
         reader = Reader(self._readers)
