@@ -3,15 +3,29 @@
 It never touches the machine it runs on.
 """
 
+import errno
 import posixpath
 from collections.abc import Awaitable, Callable
 
-from bollard.satellite.host.base import FileSeen, HostError, Marked, Space
+import msgspec
 
-__all__ = ["Disk", "SimFiles"]
+from bollard.satellite.host.base import FileSeen, HostError, Marked, Space
+from bollard.satellite.host.local import host_error
+
+__all__ = ["Disk", "Metadata", "SimFiles"]
 
 _BLOCK = 4096
 Pause = Callable[[], Awaitable[None]]
+
+
+class Metadata(msgspec.Struct):
+    """What DRBD keeps on a backing: it survives crashes."""
+
+    max_peers: int
+    size_bytes: int
+    generation: str | None
+    """None: never up to date."""
+    up_to_date: bool = False
 
 
 class Disk:
@@ -23,6 +37,7 @@ class Disk:
         self.contents: dict[str, bytes] = {}
         self.sizes: dict[str, int] = {}
         self.allocated: dict[str, int] = {}
+        self.metadata: dict[str, Metadata] = {}
         self.read_only = False
         self.reflink = False
 
@@ -73,7 +88,7 @@ class SimFiles:
         if old is not None and old >= size_bytes and held >= wanted:
             return False
         if self._disk.used_bytes() + wanted - held > self._disk.total_bytes:
-            raise HostError(f"There is no space for '{posixpath.basename(path)}'", code="no-space", name=path)
+            raise _error(path, errno.ENOSPC)
         self._disk.sizes[path] = max(old or 0, size_bytes)
         self._disk.allocated[path] = wanted
         await self._pause()
@@ -86,6 +101,7 @@ class SimFiles:
         there = self._disk.sizes.pop(path, None) is not None
         self._disk.allocated.pop(path, None)
         self._disk.contents.pop(path, None)
+        self._disk.metadata.pop(path, None)
         await self._pause()
         return there
 
@@ -111,9 +127,13 @@ class SimFiles:
 
     def _need_folder(self, folder: str) -> None:
         if folder not in self._disk.folders:
-            raise HostError(f"'{folder}' is not there or not a folder", code="pool-missing", name=folder)
+            raise _error(folder, errno.ENOENT)
 
     def _need_writable(self, path: str) -> None:
         self._need_folder(posixpath.dirname(path))
         if self._disk.read_only:
-            raise HostError(f"'{path}' cannot be changed", code="read-only", name=path)
+            raise _error(path, errno.EROFS)
+
+
+def _error(path: str, number: int) -> HostError:
+    return host_error(path, OSError(number, path))

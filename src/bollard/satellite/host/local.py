@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from bollard.satellite.host.base import FileSeen, HostError, Marked, Space
 
-__all__ = ["LocalFiles"]
+__all__ = ["LocalFiles", "host_error"]
 
 _T = TypeVar("_T")
 _THREADS: Final = 8
