@@ -227,6 +227,11 @@ class Links:
         except OSError:
             self._dial_again(peer)
             return
+        if peer.accepted and self._node_id > peer.node_id:
+            # Both dialled at once: the lower id's pair is the one that stays.
+            self._stop_dialling(peer)
+            self._dial_later(peer, _YOUNG_S)
+            return
         peer.dialling.pop(channel, None)
         peer.dialled[channel] = sock
         if channel is Channel.DATA:
@@ -301,9 +306,12 @@ class Links:
         if ours_wins and (peer.dialled or young):
             sock.close()
             return
-        if channel in peer.accepted or now - peer.accepted_at_s > _YOUNG_S:
-            # What is there stems from an earlier attempt of the peer.
+        if channel is Channel.DATA:
+            # A new attempt of the peer; what is there stems from an earlier one.
             self._close_all(peer.accepted)
+        elif Channel.DATA not in peer.accepted:
+            sock.close()
+            return
         peer.accepted[channel] = sock
         peer.accepted_at_s = now
         if len(peer.accepted) < 2:
