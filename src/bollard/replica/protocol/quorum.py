@@ -200,3 +200,14 @@ def members_after(verdict: Verdict, me: int, peers: tuple[Peer, ...], before: in
     if not verdict.have:
         return before
     return (1 << me) | sum(1 << peer.node_id for peer in peers if peer.connected)
+
+
+def disk_after(verdict: Verdict, peer: Peer) -> DiskState:
+    """What may still be believed of a peer's disk: without quorum, nothing of one that is away.
+
+    It left as Outdated, but others may bring it up to date and form a group that has quorum; only as long as we
+    have it ourselves can that not happen.
+    """
+    if verdict.have or peer.connected or peer.diskless:
+        return peer.disk
+    return DiskState.UNKNOWN

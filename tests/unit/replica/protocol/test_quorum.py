@@ -1,5 +1,6 @@
 """The counting rules one by one, and that two separate groups never both have quorum, whatever happened."""
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 import pytest
@@ -14,6 +15,7 @@ from bollard.replica.protocol.quorum import (
     Reason,
     Rules,
     Self,
+    disk_after,
     evaluate,
     members_after,
 )
@@ -79,6 +81,16 @@ def test_node_without_a_disk_follows_an_up_to_date_peer_with_quorum() -> None:
     assert evaluate(me, (peer, away(2)), Rules()).reason is Reason.PEER
     assert evaluate(me, (here(1), away(2)), Rules()).reason is Reason.TOO_FEW
     assert evaluate(me, (here(1), here(2), away(3)), Rules()).reason is Reason.VOTES
+
+
+def test_what_was_known_of_others_does_not_outlive_quorum() -> None:
+    peers = (away(1, OUTDATED), away(2))
+    lost = evaluate(ME, peers, Rules())
+    assert not lost.have
+    assert [disk_after(lost, peer) for peer in peers] == [UNKNOWN, UNKNOWN]
+    assert disk_after(lost, here(3, OUTDATED)) is OUTDATED
+    kept = evaluate(ME, (away(1, OUTDATED),), Rules())
+    assert disk_after(kept, away(1, OUTDATED)) is OUTDATED
 
 
 def test_members_change_only_with_quorum() -> None:
@@ -147,6 +159,8 @@ class Cluster:
         verdict = evaluate(me, peers, self.rules)
         node.members = members_after(verdict, n, peers, node.members)
         node.had_quorum = verdict.have
+        for peer in peers:
+            node.seen[peer.node_id] = disk_after(verdict, peer)
         if verdict.have:
             bits.add(n)
 
@@ -257,3 +271,42 @@ def test_two_groups_never_both_have_quorum(
             case ("join", int(a), int(b)):
                 cluster.join(a % count, b % count)
         assert len(cluster.writable()) <= 1, (event, cluster.groups)
+
+
+def _key(cluster: Cluster) -> object:
+    memory = tuple(
+        (node.disk, node.had_quorum, node.members, node.restored, tuple(sorted(node.seen.items())))
+        for node in cluster.nodes
+    )
+    return memory, frozenset(frozenset(group) for group in cluster.groups)
+
+
+def _successors(cluster: Cluster) -> list[Cluster]:
+    """Every single event from here."""
+    count = len(cluster.nodes)
+    calls: list[tuple[str, tuple[object, ...]]] = [
+        ("split", ({n for n in range(count) if mask >> n & 1},)) for mask in range(1, 1 << (count - 1))
+    ]
+    calls += [(verb, (n,)) for verb in ("leave", "crash") for n in range(count)]
+    calls += [("join", (a, b)) for a in range(count) for b in range(a)]
+    results = []
+    for verb, arguments in calls:
+        after = deepcopy(cluster)
+        getattr(after, verb)(*arguments)
+        results.append(after)
+    return results
+
+
+@pytest.mark.parametrize(("diskful", "diskless"), [(1, 1), (1, 2), (2, 0), (2, 1), (3, 0)])
+def test_all_reachable_states_of_small_clusters(diskful: int, diskless: int) -> None:
+    """Not a sample: every state that any sequence of events can lead to."""
+    start = Cluster(diskful, diskless, Rules())
+    known, todo = {_key(start)}, [start]
+    while todo:
+        cluster = todo.pop()
+        assert len(cluster.writable()) <= 1, cluster.groups
+        for after in _successors(cluster):
+            key = _key(after)
+            if key not in known:
+                known.add(key)
+                todo.append(after)
