@@ -1,5 +1,7 @@
 """Routes of the views: long lists over the whole cluster, cut and filtered before anything is encoded."""
 
+from collections.abc import Iterator, Sequence
+
 import msgspec
 from starlette.responses import Response
 
@@ -9,6 +11,7 @@ from bollard.controller.rest.routing import Route
 from bollard.domain.ids import Key, key_of
 from bollard.domain.layers import ProviderKind
 from bollard.domain.nodes import StoragePool
+from bollard.domain.observed import NodeSeen
 from bollard.domain.resources import Resource
 from bollard.wire.rest.pools import PoolView
 from bollard.wire.rest.resource_views import Picture, ResourceView, resource_view
@@ -62,30 +65,31 @@ def selected(call: Call) -> list[Resource]:
 
 async def view_resources(call: Call) -> Response:
     """All resources with their volumes and states."""
-    return call.encoded(
-        b"[" + b",".join([fragment_of(call, each) for each in call.page(selected(call))]) + b"]"
-    )
+    return call.encoded(b"[" + b",".join(fragments_of(call, call.page(selected(call)))) + b"]")
 
 
-def fragment_of(call: Call, resource: Resource) -> bytes:
-    """A resource with volumes as JSON, encoded again only when something of it is new."""
-    service = call.api.service
-    node = service.observed.node(resource.node)
-    definition = service.cluster.definitions[key_of(resource.definition)]
-    online = node.online
-    sources = (
-        resource,
-        definition,
-        node.resources.get(definition.key),
-        online,
-        0 if online else node.heard_ms,
-    )
-    key = resource.key
-    known = call.api.fragments.get(key, sources)
-    if known is None:
-        known = _encode(view_of(call, resource, with_volumes=True))
-        call.api.fragments.put(key, sources, known)
-    return known
+def fragments_of(call: Call, resources: Sequence[Resource]) -> Iterator[bytes]:
+    """Resources with volumes as JSON, each encoded again only when something of it is new."""
+    definitions, observed = call.api.service.cluster.definitions, call.api.service.observed
+    fragments = call.api.fragments
+    nodes: dict[str, NodeSeen] = {}
+    name, definition = None, None
+    for resource in resources:
+        if resource.definition != name or definition is None:
+            name = resource.definition
+            definition = definitions[key_of(name)]
+            key = definition.key
+        node = nodes.get(resource.node)
+        if node is None:
+            node = nodes[resource.node] = observed.node(resource.node)
+        online = node.online
+        sources = (resource, definition, node.resources.get(key), online, online or node.heard_ms)
+        known = fragments.get(resource.uuid, sources)
+        if known is None:
+            known = _encode(view_of(call, resource, with_volumes=True))
+            fragments.put(resource.uuid, sources, known)
+        yield known
+    fragments.keep_within(len(call.api.service.cluster.resources))
 
 
 def selected_pools(call: Call) -> list[StoragePool]:
