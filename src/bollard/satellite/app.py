@@ -132,6 +132,7 @@ class Satellite:
         reason = await self._process.ensure()
         if reason:
             _log.error("%s", reason)
+        await server.start_serving()
         jobs = [asyncio.create_task(self._loop.run()), asyncio.create_task(self._process.run())]
         _notify("READY=1")
         stopped = asyncio.create_task(stop.wait())
@@ -152,7 +153,7 @@ class Satellite:
         context = self._tls()
         bind, port = self._settings.listen_at(tls=context is not None)
         try:
-            server = await asyncio.start_server(self._accept, bind, port, ssl=context)
+            server = await asyncio.start_server(self._accept, bind, port, ssl=context, start_serving=False)
         except OSError as error:
             hint = "Another program has it; stop that, or choose another with --port."
             why = "the port is taken" if error.errno == errno.EADDRINUSE else (error.strerror or str(error))

@@ -6,6 +6,7 @@ It is found again through its control socket. Under systemd another unit runs it
 import logging
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,7 @@ class DataProcess:
         self._folder = folder
         self._clock = clock
         self._start = start
+        self._poll: Callable[[], int | None] = lambda: None
         self.control = folder / "control.sock"
         self.nbd = folder / "nbd.sock"
 
@@ -42,14 +44,16 @@ class DataProcess:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             end = log_path.stat().st_size if log_path.exists() else 0
-            number = start_detached([*_command(), "--state-dir", str(self._folder)], log_path)
+            self._poll = start_detached([*_command(), "--state-dir", str(self._folder)], log_path)
         except OSError as error:
             return f"the data process cannot be started: {error}"
-        _log.info("data process started, process id %d", number)
+        _log.info("data process started, state in %s", self._folder)
         for _ in range(int(START_S / 0.05)):
             await self._clock.sleep(0.05)
             if await self._alive():
                 return ""
+            if self._poll() is not None:
+                break
         said = log_path.read_bytes()[end:].decode("utf-8", "replace").strip().splitlines()
         return f"the data process does not answer; its log {log_path} says: {said[-1] if said else 'nothing'}"
 
@@ -57,6 +61,7 @@ class DataProcess:
         """For ever: start it again when it is gone, ever more slowly while that fails."""
         failures = 0
         while True:
+            self._poll()
             reason = await self.ensure()
             if reason:
                 _log.error("%s", reason)

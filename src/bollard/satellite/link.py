@@ -64,6 +64,9 @@ class Membership(Protocol):
     def join(self, cluster_uuid: str) -> None:
         """Belong to this cluster from now on. Raises OSError when that cannot be stored."""
 
+    def leave(self) -> bool:
+        """Belong to no cluster any more; whether it did."""
+
 
 Answers = Callable[[str, dict[str, str]], Awaitable[object]]
 """Answers a Query: topic and arguments to a value for JSON; raises ValueError for unknown topics."""
@@ -198,6 +201,8 @@ class Links:
             answer = await self._answer(message)
             if isinstance(message, Bye):
                 _log.info("the controller said goodbye: %s", message.message or message.code)
+                if message.code == "removed":
+                    self._membership.leave()
                 return
             if answer is not None:
                 await channel.send(answer)

@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -113,10 +113,11 @@ def _group_alive(group: int) -> bool:
     return True
 
 
-def start_detached(argv: Sequence[str], log_path: Path) -> int:
-    """Start a program that outlives this process: its own session, output to a file. The process id.
+def start_detached(argv: Sequence[str], log_path: Path) -> Callable[[], int | None]:
+    """Start a program that outlives this process: its own session, output to a file.
 
-    Raises OSError when the program or the log file cannot be opened.
+    The result, called now and then, lets an ended program go and gives its exit code. Raises OSError when
+    the program or the log file cannot be opened.
     """
     with log_path.open("ab") as log:
         process = subprocess.Popen(
@@ -128,6 +129,4 @@ def start_detached(argv: Sequence[str], log_path: Path) -> int:
             close_fds=True,
             cwd="/",
         )
-    # Not waited for: it belongs to itself from here on, and init reaps it when this process is gone first.
-    process.returncode = 0
-    return process.pid
+    return process.poll
