@@ -57,6 +57,7 @@ class Node:
         self._pictures: dict[str, Picture] = {}
         self._dirty: set[str] = set()
         self._sweep_due = False
+        self._unsaved: set[str] = set()
 
     # -- life
 
@@ -200,6 +201,7 @@ class Node:
             changed = True
         else:
             if present.spec == spec:
+                self._save(spec, only_if_missed=True)
                 return False
             if present.spec.uuid != spec.uuid or present.spec.kind != spec.kind:
                 raise Trouble(
@@ -210,8 +212,16 @@ class Node:
                 )
             changed = present.apply(spec) or present.spec != spec
             self._publish(present)
-        self._state.save(spec)
+        self._save(spec)
         return changed
+
+    def _save(self, spec: ResourceSpec, *, only_if_missed: bool = False) -> None:
+        """Keeps a configuration; one that could not be kept is tried again at the next request."""
+        if only_if_missed and spec.name not in self._unsaved:
+            return
+        self._unsaved.add(spec.name)
+        self._state.save(spec)
+        self._unsaved.discard(spec.name)
 
     def _build(self, spec: ResourceSpec) -> Resource:
         def changed() -> None:
