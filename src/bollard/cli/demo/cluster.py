@@ -66,6 +66,14 @@ class ClusterView:
                 raise DemoError(f"Waited {limit_s:.0f} s for {what}; last seen: {_states(found)}")
             time.sleep(_POLL_S)
 
+    def wait_offline(self, node: str, limit_s: float) -> None:
+        """Until the controller has noticed that a node is gone."""
+        deadline_s = time.monotonic() + limit_s
+        while self._client.get(path_of("nodes", node)).body.get("connection_status") == "ONLINE":
+            if time.monotonic() > deadline_s:
+                raise DemoError(f"{node} is still shown as online after {limit_s:.0f} s")
+            time.sleep(_POLL_S)
+
     def verify(self) -> dict[str, Any]:
         """The newest online verify as reported: request, finished, done_percent, out_of_sync_kib."""
         best: dict[str, Any] = {"request": 0, "finished": False, "done_percent": 0.0, "out_of_sync_kib": 0}

@@ -75,6 +75,13 @@ class Servers:
         process = node.process
         self._until(lambda: _accepts(node.address, _SATELLITE_PORT), process, f"satellite {name}")
 
+    def kill_controller(self) -> None:
+        """SIGKILL."""
+        if self._controller is not None:
+            self._controller.kill()
+            self._controller.wait(_STOP_S)
+            self._controller = None
+
     def kill_node(self, name: str) -> None:
         """SIGKILL, as a power cut would: the satellite and its data process."""
         node = self.nodes[name]

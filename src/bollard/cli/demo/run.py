@@ -91,7 +91,7 @@ class Demo:
         self.bollard(f"resource-group create {GROUP} --place-count 2 --storage-pool {POOL}")
         self.bollard(f"volume-group create {GROUP}")
         self.bollard(f"resource-group spawn {GROUP} {RESOURCE} {self.options.size}K --explain")
-        self.view.wait("two UpToDate replicas and a tiebreaker", _SETTLE_LIMIT_S, _is_settled)
+        self.view.wait("two UpToDate replicas and a tiebreaker", _SETTLE_LIMIT_S, is_settled)
         self.bollard("resource list --all")
         found = self.view.resources()
         diskful = sorted(name for name, item in found.items() if "DISKLESS" not in item.get("flags", ()))
@@ -150,7 +150,7 @@ class Demo:
         deadline_s = started_s + _RESYNC_LIMIT_S
         with self.bar(f"resync to {dead}", 100) as advance:
             shown = 0
-            while not _is_settled(self.view.resources()):
+            while not is_settled(self.view.resources()):
                 if time.monotonic() > deadline_s:
                     raise DemoError(f"{dead} is not in sync after {_RESYNC_LIMIT_S:.0f} s")
                 _moved, done = self.view.resynced(dead)
@@ -237,7 +237,7 @@ def run(options: argparse.Namespace) -> int:
     return Exit.OK
 
 
-def _is_settled(found: dict[str, Any]) -> bool:
+def is_settled(found: dict[str, Any]) -> bool:
     """Two UpToDate replicas that see each other, and a connected tiebreaker."""
     states = sorted(
         volume.get("state", {}).get("disk_state", "Unknown")
