@@ -206,8 +206,9 @@ def _forward(
     md_size_sectors = size_bytes // SECTOR_BYTES
     bitmap_offset = start_bytes + PAGE_BYTES + geometry.al_bytes
     bitmap = start_bytes + md_size_sectors * SECTOR_BYTES - bitmap_offset
-    whole_pages = bitmap & ~(PAGE_BYTES - 1)
-    usable = min(whole_pages // geometry.max_peers * 8 * geometry.block_bytes, MAX_USABLE_BYTES)
+    # A slot's bits are stored in whole 64-bit words, so a remainder that is shorter serves nobody.
+    slot_words = (bitmap & ~(PAGE_BYTES - 1)) // geometry.max_peers // (_WORD_BITS // 8)
+    usable = min(slot_words * _WORD_BITS * geometry.block_bytes, MAX_USABLE_BYTES)
     if bitmap < PAGE_BYTES:
         raise MetadataError(
             f"{device_bytes} bytes have no room for a bitmap",

@@ -11,6 +11,7 @@ from bollard.replica.metadata.layout import (
     INDEXED_AREA_BYTES,
     MAX_USABLE_BYTES,
     Geometry,
+    bitmap_bytes,
     external,
     external_device_bytes,
     indexed,
@@ -72,8 +73,7 @@ def test_the_smallest_external_device_for_a_volume(volume_bytes: int, geometry: 
             smaller = external(device - 4096, geometry)
         except MetadataError:
             return
-        # DRBD rounds a slot to 64 bits, so up to 63 blocks fewer would also have fitted.
-        assert smaller.usable_bytes < volume_bytes + 64 * geometry.block_bytes
+        assert smaller.usable_bytes < volume_bytes
 
 
 @given(st.integers(1 * MIB, 64 * TIB), GEOMETRIES)
@@ -87,6 +87,21 @@ def test_the_parts_of_an_internal_area_do_not_overlap(device_bytes: int, geometr
     assert layout.superblock_offset_bytes + 4096 <= device_bytes
     blocks = -(-layout.usable_bytes // geometry.block_bytes)
     assert layout.bitmap_bytes * 8 // geometry.max_peers >= blocks
+
+
+@given(st.integers(300 << 10, 64 * MIB), GEOMETRIES)
+def test_the_bitmap_of_all_that_is_usable_fits_the_external_area(
+    device_bytes: int, geometry: Geometry
+) -> None:
+    try:
+        layout = external(device_bytes, geometry)
+    except MetadataError:
+        return
+    peers, block = geometry.max_peers, geometry.block_bytes
+    needed = bitmap_bytes(layout.usable_bytes, max_peers=peers, block_bytes=block)
+    assert needed <= layout.bitmap_bytes
+    more = bitmap_bytes(layout.usable_bytes + 512, max_peers=peers, block_bytes=block)
+    assert more > layout.bitmap_bytes or layout.usable_bytes == MAX_USABLE_BYTES
 
 
 def test_indexed_slots_are_128_mib_apart() -> None:
