@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from bollard.controller.rest.fragments import Fragments
+from bollard.controller.rest.routing import Route
 from bollard.controller.service import Service
 from bollard.controller.store.base import Store
 from bollard.domain.errors import DomainError
@@ -55,5 +56,7 @@ class Api:
     info: Info
     guard: Guard = field(default_factory=OpenGuard)
     fragments: Fragments = field(default_factory=Fragments)
+    routes: tuple[Route, ...] = ()
+    """All that is served, for the document that describes it."""
     scrapes: int = 0
     """How often metrics were asked for."""

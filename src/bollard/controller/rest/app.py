@@ -19,6 +19,7 @@ from bollard.controller.rest import (
     missing,
     net_interfaces,
     nodes,
+    openapi,
     pools,
     reports,
     resources,
@@ -58,6 +59,7 @@ ROUTES: tuple[Route, ...] = (
     *reports.ROUTES,
     *events.ROUTES,
     *missing.ROUTES,
+    *openapi.ROUTES,
 )
 
 
@@ -71,8 +73,9 @@ def build(
     more: Iterable[Route] = (),
 ) -> ASGIApp:
     """The application. `more` routes come from parts that are optional, such as joining satellites."""
-    api = Api(service, store, clock, info, guard or OpenGuard())
-    return Edge(api, Routes((*ROUTES, *more)))
+    routes = (*ROUTES, *more)
+    api = Api(service, store, clock, info, guard or OpenGuard(), routes=routes)
+    return Edge(api, Routes(routes))
 
 
 class Edge:

@@ -52,7 +52,7 @@ _DEFAULTS: dict[type[DomainError], str] = {
 _S = Subject
 _CODES: dict[type[DomainError], dict[Subject, str]] = {
     Invalid: {
-        _S.NODE: "INVLD_NODE_NAME",
+        _S.NODE: "MISSING_NETCOM",
         _S.NODE_NAME: "INVLD_NODE_NAME",
         _S.NODE_TYPE: "INVLD_NODE_TYPE",
         _S.NET_IF: "INVLD_NET_NAME",

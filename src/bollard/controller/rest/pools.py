@@ -1,5 +1,7 @@
 """Routes of storage pools, their definitions, and physical devices."""
 
+from typing import Any
+
 from starlette.responses import Response
 
 from bollard.controller.rest import find
@@ -191,11 +193,11 @@ ROUTES = (
         body=PoolDefinitionModify,
     ),
     Route(method="DELETE", path=_POOL, handler=delete_pool, act=Act.DELETE, noun=Noun.STOR_POOL),
-    Route(method="GET", path="/v1/physical-storage", handler=list_devices, answer=list[dict[str, object]]),
+    Route(method="GET", path="/v1/physical-storage", handler=list_devices, answer=list[dict[str, Any]]),
     Route(
         method="GET",
         path="/v1/physical-storage/{node}",
         handler=list_devices_of_node,
-        answer=list[dict[str, object]],
+        answer=list[dict[str, Any]],
     ),
 )

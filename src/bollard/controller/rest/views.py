@@ -1,6 +1,7 @@
 """Routes of the views: long lists over the whole cluster, cut and filtered before anything is encoded."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import msgspec
 from starlette.responses import Response
@@ -138,7 +139,7 @@ ROUTES = (
         method="GET",
         path="/v1/view/snapshots",
         handler=view_snapshots,
-        answer=list[dict[str, object]],
+        answer=list[dict[str, Any]],
         query=("nodes", "resources", "offset", "limit"),
     ),
 )

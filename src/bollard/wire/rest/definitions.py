@@ -1,5 +1,7 @@
 """Resource definitions and volume definitions on the public API."""
 
+from typing import Any
+
 import msgspec
 
 from bollard.domain.layers import LayerKind
@@ -20,7 +22,7 @@ class LayerBody(Body, frozen=True, kw_only=True):
     """One layer of a stack, as clients send it; only its kind is used."""
 
     type: str | None = None
-    data: dict[str, object] | None = None
+    data: dict[str, Any] | None = None
 
 
 class DefinitionBody(Body, frozen=True, kw_only=True):
@@ -33,7 +35,7 @@ class DefinitionBody(Body, frozen=True, kw_only=True):
     layer_data: tuple[LayerBody, ...] | None = None
     uuid: str | None = None
     resource_group_name: str | None = None
-    volume_definitions: tuple[dict[str, object], ...] | None = None
+    volume_definitions: tuple[dict[str, Any], ...] | None = None
 
 
 class DefinitionCreate(Body, frozen=True, kw_only=True):

@@ -1,5 +1,7 @@
 """Storage pools and their definitions on the public API."""
 
+from typing import Any
+
 import msgspec
 
 from bollard.domain.layers import THIN_PROVIDERS, ProviderKind
@@ -36,7 +38,7 @@ class PoolBody(Body, frozen=True, kw_only=True):
     total_capacity: int | None = None
     free_space_mgr_name: str | None = None
     uuid: str | None = None
-    reports: list[object] | None = None
+    reports: list[Any] | None = None
     supports_snapshots: bool | None = None
     shared_space: str | None = None
     external_locking: bool | None = None

@@ -25,22 +25,13 @@ _NO_DISK_STATE = "[]"
 """What a plain volume without a state of its own says."""
 
 
-class DrbdVolume(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The DRBD layer of a volume on a node."""
+class LayerVolume(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One layer of a volume on a node; its number is in the definition where the layer is DRBD."""
 
-    drbd_volume_definition: DrbdVolumeDefinition
     allocated_size_kib: int
     usable_size_kib: int
-    device_path: str = ""
-    backing_device: str = ""
-
-
-class StorageVolume(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The storage layer of a volume on a node, and what other layers show."""
-
-    volume_number: int
-    allocated_size_kib: int
-    usable_size_kib: int
+    drbd_volume_definition: DrbdVolumeDefinition | None = None
+    volume_number: int | None = None
     device_path: str = ""
     backing_device: str = ""
     disk_state: str = ""
@@ -63,7 +54,7 @@ class DrbdResource(msgspec.Struct, frozen=True, omit_defaults=True):
     node_id: int | None = None
     tcp_ports: tuple[int, ...] = ()
     flags: tuple[str, ...] = ()
-    drbd_volumes: tuple[DrbdVolume, ...] = ()
+    drbd_volumes: tuple[LayerVolume, ...] = ()
     connections: dict[str, DrbdConnection] = {}
     promotion_score: int | None = None
     may_promote: bool | None = None
@@ -72,7 +63,7 @@ class DrbdResource(msgspec.Struct, frozen=True, omit_defaults=True):
 class StorageResource(msgspec.Struct, frozen=True, omit_defaults=True):
     """The storage layer of a resource on a node."""
 
-    storage_volumes: tuple[StorageVolume, ...] = ()
+    storage_volumes: tuple[LayerVolume, ...] = ()
 
 
 class LayerObject(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -108,7 +99,7 @@ class VolumeLayer(msgspec.Struct, frozen=True, omit_defaults=True):
     """One layer of a volume."""
 
     type: LayerKind
-    data: DrbdVolume | StorageVolume | None = None
+    data: LayerVolume | None = None
 
 
 class VolumeView(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -299,11 +290,11 @@ def _size_kib(picture: Picture, number: int) -> int:
     return definition.size_kib if definition is not None else UNKNOWN_SIZE
 
 
-def _drbd_volume(picture: Picture, volume: VolumeOnNode) -> DrbdVolume:
+def _drbd_volume(picture: Picture, volume: VolumeOnNode) -> LayerVolume:
     definition = picture.definition.volume(volume.number)
     seen = _seen_volume(picture, volume.number)
     usable = seen.size_kib if seen is not None and seen.size_kib else _size_kib(picture, volume.number)
-    return DrbdVolume(
+    return LayerVolume(
         drbd_volume_definition=DrbdVolumeDefinition(
             volume.number, definition.minor if definition is not None else None
         ),
@@ -314,13 +305,13 @@ def _drbd_volume(picture: Picture, volume: VolumeOnNode) -> DrbdVolume:
     )
 
 
-def _storage_volume(picture: Picture, volume: VolumeOnNode) -> StorageVolume:
+def _storage_volume(picture: Picture, volume: VolumeOnNode) -> LayerVolume:
     seen = _seen_volume(picture, volume.number)
     size = _size_kib(picture, volume.number)
     if not picture.resource.diskful:
-        return StorageVolume(volume.number, allocated_size_kib=0, usable_size_kib=size)
+        return LayerVolume(volume_number=volume.number, allocated_size_kib=0, usable_size_kib=size)
     plain = _stack(picture) == (LayerKind.STORAGE,)
-    return StorageVolume(
+    return LayerVolume(
         volume_number=volume.number,
         allocated_size_kib=seen.allocated_kib if seen else UNKNOWN_SIZE,
         usable_size_kib=size,

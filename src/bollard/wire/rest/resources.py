@@ -1,5 +1,7 @@
 """Requests about resources on nodes, on the public API. What clients see of them is in resource_views."""
 
+from typing import Any
+
 from bollard.domain.commands import NewResource
 from bollard.wire.rest.bodies import Body, GivenProps, PropsModify, props
 from bollard.wire.rest.groups import AutoSelectFilter
@@ -11,10 +13,10 @@ class ResourceBody(Body, frozen=True, kw_only=True):
     name: str | None = None
     node_name: str | None = None
     props: GivenProps | None = None
-    effective_props: dict[str, object] | None = None
+    effective_props: dict[str, Any] | None = None
     flags: tuple[str, ...] | None = None
-    layer_object: dict[str, object] | None = None
-    state: dict[str, object] | None = None
+    layer_object: dict[str, Any] | None = None
+    state: dict[str, Any] | None = None
     uuid: str | None = None
     create_timestamp: int | None = None
 

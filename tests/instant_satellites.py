@@ -1,0 +1,161 @@
+"""Satellites that carry out every target at once and say so: for tests of what stands above them."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from bollard.controller.service import Service
+from bollard.controller.wish import Touched
+from bollard.domain.cluster import Change
+from bollard.domain.ids import Key, key_of
+from bollard.domain.layers import LayerKind, ProviderKind
+from bollard.domain.nodes import Node
+from bollard.domain.resources import DiskKind
+from bollard.domain.seen import (
+    Capabilities,
+    Observation,
+    Problem,
+    SeenPeer,
+    SeenPeerVolume,
+    SeenPool,
+    SeenResource,
+    SeenVolume,
+)
+from bollard.domain.targets import TargetPool, TargetResource, TargetVolume
+from bollard.planning.targets import target_for
+
+POOL_KIB = 30 * 1024 * 1024
+ABLE = Capabilities(
+    version="1",
+    uname="",
+    providers=(ProviderKind.DISKLESS, ProviderKind.FILE, ProviderKind.FILE_THIN),
+    layers=(LayerKind.DRBD, LayerKind.STORAGE),
+    platform="LINUX",
+    os_variant="Debian GNU/Linux 12 (bookworm)",
+)
+FOLDERS = ("StorDriver/StorPoolName", "StorDriver/FileDir")
+
+
+class InstantSatellites:
+    """The Links of a service whose satellites answer at once.
+
+    `there`: whether a satellite answers for a node; `folder_exists`: whether the folder of a pool is there.
+    """
+
+    def __init__(
+        self,
+        there: Callable[[Node], bool] = lambda node: True,
+        folder_exists: Callable[[str], bool] = lambda path: True,
+    ) -> None:
+        self.service: Service | None = None
+        self.in_use: set[tuple[Key, Key]] = set()
+        self._there = there
+        self._folder_exists = folder_exists
+        self._online: set[Key] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def committed(self, changes: Sequence[Change], touched: Touched) -> None:
+        """See Links."""
+        self._soon({node for node, _ in touched})
+
+    def resend(self) -> None:
+        """See Links."""
+        assert self.service is not None
+        self._soon(set(self.service.cluster.nodes))
+
+    async def ask(self, node: str, topic: str, arguments: dict[str, str]) -> str:
+        """See Links."""
+        return "{}"
+
+    def poke(self, node: str) -> None:
+        """Let a node look again."""
+        self._soon({key_of(node)})
+
+    def _soon(self, nodes: set[Key]) -> None:
+        assert self.service is not None
+        more = {key for key in self.service.cluster.nodes if key not in self._online}
+        task = asyncio.get_running_loop().create_task(self._answer(sorted(nodes | more)))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, nodes: list[Key]) -> None:
+        assert self.service is not None
+        await asyncio.sleep(0)
+        for key in nodes:
+            node = self.service.cluster.nodes.get(key)
+            if node is None or not node.holds_storage:
+                self._online.discard(key)
+                continue
+            if node.link() is None or not self._there(node):
+                self._online.discard(key)
+                self.service.node_status(node.name, "OFFLINE", "Connection refused")
+                continue
+            if key not in self._online or not self.service.observed.node(node.name).online:
+                self._online.add(key)
+                able = Capabilities(**{**as_dict(ABLE), "uname": node.name})
+                self.service.node_status(node.name, "ONLINE", "", able)
+            await self.service.take(self._look(node))
+
+    def _look(self, node: Node) -> Observation:
+        assert self.service is not None
+        target = target_for(node.name, self.service.cluster)
+        return Observation(
+            node=node.name,
+            complete=True,
+            revision=target.revision,
+            pools=tuple(self._pool(pool) for pool in target.pools),
+            resources=tuple(self._resource(node, each, target.revision) for each in target.resources),
+            removed=tuple(stone.resource_uuid for stone in target.tombstones),
+        )
+
+    def _pool(self, pool: TargetPool) -> SeenPool:
+        folder = next((pool.props[key] for key in FOLDERS if key in pool.props), "")
+        if pool.provider is ProviderKind.DISKLESS or self._folder_exists(folder):
+            return SeenPool(pool.name, pool.uuid, POOL_KIB, POOL_KIB, supports_snapshots=True)
+        problem = Problem(f"The folder '{folder}' is not there", code="pool-missing")
+        return SeenPool(pool.name, pool.uuid, problem=problem)
+
+    def _resource(self, node: Node, target: TargetResource, revision: int) -> SeenResource:
+        used = (node.key, key_of(target.name)) in self.in_use
+        peers = target.replication.peers if target.replication is not None and target.active else ()
+        return SeenResource(
+            name=target.name,
+            uuid=target.uuid,
+            revision=revision,
+            settled=True,
+            role="Primary" if used else "Secondary",
+            in_use=used,
+            may_promote=True,
+            volumes=tuple(_volume(target, volume) for volume in target.volumes) if target.active else (),
+            peers=tuple(
+                SeenPeer(
+                    node=peer.node,
+                    connection="Connected",
+                    role="Secondary",
+                    volumes=tuple(
+                        SeenPeerVolume(
+                            volume.number, "Established", "Diskless" if peer.diskless else "UpToDate"
+                        )
+                        for volume in target.volumes
+                    ),
+                )
+                for peer in peers
+            ),
+        )
+
+
+def _volume(target: TargetResource, volume: TargetVolume) -> SeenVolume:
+    replicated = target.replication is not None
+    diskful = target.disk is DiskKind.DISKFUL and volume.gross_kib is not None
+    return SeenVolume(
+        number=volume.number,
+        device_path=f"/dev/drbd{volume.minor}" if replicated else f"/dev/loop{volume.number}",
+        backing_path=f"/dev/loop{volume.number}" if replicated and diskful else "",
+        size_kib=volume.size_kib,
+        allocated_kib=8 if diskful else 0,
+        disk_state=("UpToDate" if diskful else "Diskless") if replicated else "Created",
+    )
+
+
+def as_dict(able: Capabilities) -> dict[str, object]:
+    """The fields of capabilities by name."""
+    return {name: getattr(able, name) for name in able.__struct_fields__}
