@@ -11,8 +11,8 @@ TARGET = pathlib.Path(__file__).parent.parent / "docs" / "reference" / "missing.
 HEAD = """# What of LINSTOR's API is not there
 
 This page is made from the routes (`python generate/missing.py`). A call that needs a capability that is not
-there is refused with status 500 and an ApiCallRc that names the capability and what to do meanwhile; a question
-about such things is answered as LINSTOR answers it when there are none.
+there is refused with status 500 and an ApiCallRc that names the capability and what to do meanwhile; a
+question about such things is answered as LINSTOR answers it when there are none.
 
 """
 
