@@ -40,24 +40,31 @@ def compare84(me: Side, peer: Side) -> Decision:
         return Decision(Rule.JUST_CREATED_PEER, _SOURCE, full=True, number=30)
     if same(me.current, peer.current):
         return _compare_equal(me, peer)
-    my_slot, peer_slot = me.slot(peer.node_id), peer.slot(me.node_id)
+    behind, ahead = _behind(me, peer), _behind(peer, me)
+    if behind is not None and ahead is not None:
+        # Each claims to be ahead of the other; plain order would make both a target.
+        return Decision(Rule.HISTORY_BOTH, Strategy.SPLIT_BRAIN, full=True, number=100)
+    if behind is not None:
+        return behind
+    if ahead is not None:
+        return msgspec.structs.replace(ahead.mirrored(), number=ahead.number + 20)
+    if same(me.slot(peer.node_id), peer.slot(me.node_id)):
+        return Decision(Rule.BITMAP_BOTH, Strategy.SPLIT_BRAIN, number=90)
+    if any(same(mine, theirs) for mine in me.history for theirs in peer.history):
+        return Decision(Rule.HISTORY_BOTH, Strategy.SPLIT_BRAIN, full=True, number=100)
+    return Decision(Rule.UNRELATED, Strategy.UNRELATED, number=100)
+
+
+def _behind(me: Side, peer: Side) -> Decision | None:
+    """Rules 50 to 60: I am where the peer once was. Seen from the peer they are 70 to 80."""
+    peer_slot = peer.slot(me.node_id)
     if same(me.current, peer_slot):
         return Decision(Rule.BITMAP_PEER, _TARGET, number=50)
     if same(me.current, _first(peer)) and _sync_uuid_lost(_first(peer), peer_slot):
         return Decision(Rule.SYNC_UUID_LOST_PEER, _TARGET, number=51)
     if any(same(me.current, uuid) for uuid in peer.history):
         return Decision(Rule.HISTORY_PEER, _TARGET, full=True, number=60)
-    if same(peer.current, my_slot):
-        return Decision(Rule.BITMAP_SELF, _SOURCE, number=70)
-    if same(peer.current, _first(me)) and _sync_uuid_lost(_first(me), my_slot):
-        return Decision(Rule.SYNC_UUID_LOST_SELF, _SOURCE, number=71)
-    if any(same(peer.current, uuid) for uuid in me.history):
-        return Decision(Rule.HISTORY_SELF, _SOURCE, full=True, number=80)
-    if same(my_slot, peer_slot):
-        return Decision(Rule.BITMAP_BOTH, Strategy.SPLIT_BRAIN, number=90)
-    if any(same(mine, theirs) for mine in me.history for theirs in peer.history):
-        return Decision(Rule.HISTORY_BOTH, Strategy.SPLIT_BRAIN, full=True, number=100)
-    return Decision(Rule.UNRELATED, Strategy.UNRELATED, number=100)
+    return None
 
 
 def _compare_equal(me: Side, peer: Side) -> Decision:

@@ -123,13 +123,14 @@ def count(me: Self, peers: tuple[Peer, ...]) -> Votes:
     elif me.diskless:
         counts["diskless_connected"] += 1
     for peer in peers:
-        kind = _class(peer)
+        kind = _class(peer, trust_members=me.had_quorum)
         if kind is not None:
             counts[kind] += 1
     return Votes(**counts)
 
 
-def _class(peer: Peer) -> str | None:
+def _class(peer: Peer, *, trust_members: bool) -> str | None:
+    """Without quorum, who was left behind is no longer known: they may have met others since."""
     if peer.diskless:
         if not peer.votes_tie:
             return None
@@ -138,7 +139,7 @@ def _class(peer: Peer) -> str | None:
         return "up_to_date" if peer.disk is DiskState.UP_TO_DATE else "present"
     if peer.disk in (DiskState.OUTDATED, DiskState.INCONSISTENT):
         return "outdated"
-    return "unknown" if peer.member else "quorumless"
+    return "quorumless" if trust_members and not peer.member else "unknown"
 
 
 def _voters(votes: Votes, rules: Rules) -> int:
@@ -205,8 +206,8 @@ def members_after(verdict: Verdict, me: int, peers: tuple[Peer, ...], before: in
 def disk_after(verdict: Verdict, peer: Peer) -> DiskState:
     """What may still be believed of a peer's disk: without quorum, nothing of one that is away.
 
-    It left as Outdated, but others may bring it up to date and form a group that has quorum; only as long as we
-    have it ourselves can that not happen.
+    It left as Outdated, but others may bring it up to date and form a group that has quorum; only as long as
+    we have it ourselves can that not happen.
     """
     if verdict.have or peer.connected or peer.diskless:
         return peer.disk
