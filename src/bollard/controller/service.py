@@ -17,7 +17,7 @@ from bollard.controller.store.base import Store
 from bollard.controller.undo import undo_of
 from bollard.controller.verdicts import Outcome, entries_of
 from bollard.controller.waiting import Waiting
-from bollard.controller.wish import Touched, Wish
+from bollard.controller.wish import Initial, Touched, Wish
 from bollard.domain.answers import Decision, Entry, Explained, Operation, Severity
 from bollard.domain.cluster import Change, Cluster, Drop
 from bollard.domain.commands import Command, Tick
@@ -27,6 +27,7 @@ from bollard.domain.observed import Observed
 from bollard.domain.ports import Clock, Draw
 from bollard.domain.seen import Capabilities, Observation
 from bollard.planning.assess import assess
+from bollard.planning.bootstrap import initial_records
 from bollard.planning.decide import decide
 from bollard.planning.world import World
 
@@ -61,11 +62,12 @@ class Service:
         draw: Draw,
         reports: Reports,
         decide: Decide = decide_or_assess,
+        initial: Initial = initial_records,
     ) -> None:
         self.observed = Observed()
         self.events = Events(clock)
         self.reports = reports
-        self._wish = Wish(store, clock, draw)
+        self._wish = Wish(store, clock, draw, initial)
         self._wish.on_commit = self._committed
         self._wish.on_reload = links.resend
         self._waiting = Waiting(self.observed, lambda: self._wish.durable)

@@ -11,7 +11,7 @@ from typing import Final
 
 from bollard.controller.parents import orphans, placeholders
 from bollard.controller.store.base import Store
-from bollard.domain.cluster import Change, Cluster, Put
+from bollard.domain.cluster import Change, Cluster, Put, Record
 from bollard.domain.errors import Conflict, DomainError, InUse, Subject, Unavailable
 from bollard.domain.ids import Key
 from bollard.domain.ports import Clock, Draw
@@ -22,6 +22,9 @@ Touched = frozenset[tuple[Key, Key | None]]
 """Node key and definition key (None: the node's pools)."""
 Committed = Callable[[int, Sequence[Change], Touched], None]
 
+Initial = Callable[[Draw], Sequence[Record]]
+"""The records of a fresh cluster."""
+
 RETRY_S: Final = 1.0
 _log = logging.getLogger(__name__)
 
@@ -29,7 +32,7 @@ _log = logging.getLogger(__name__)
 class Wish:
     """Owner of both clusters and of the way from one to the other."""
 
-    def __init__(self, store: Store, clock: Clock, draw: Draw) -> None:
+    def __init__(self, store: Store, clock: Clock, draw: Draw, initial: Initial = initial_records) -> None:
         self.head = Cluster()
         self.durable = Cluster()
         self.lost: asyncio.Future[DomainError] = asyncio.get_running_loop().create_future()
@@ -39,6 +42,7 @@ class Wish:
         self._store = store
         self._clock = clock
         self._draw = draw
+        self._initial = initial
         self._usable = asyncio.Event()
         self._under_way: set[asyncio.Task[tuple[int, Touched]]] = set()
         self._reload: asyncio.Task[None] | None = None
@@ -58,7 +62,7 @@ class Wish:
             records = [it for it in records if (it.__struct_config__.tag, it.key) not in gone]
         revision = loaded.revision
         here = {(it.__struct_config__.tag, it.key) for it in records}
-        first = [it for it in initial_records(self._draw) if (it.__struct_config__.tag, it.key) not in here]
+        first = [it for it in self._initial(self._draw) if (it.__struct_config__.tag, it.key) not in here]
         missing = first if not records else [*first, *placeholders([*records, *first], self._draw)]
         if missing:
             revision = await self._store.commit([Put(record) for record in missing], revision)
