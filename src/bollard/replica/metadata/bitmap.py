@@ -15,6 +15,7 @@ __all__ = ["WIRE_WORD_BYTES", "Bitmap", "PageRun"]
 
 WIRE_WORD_BYTES = 8
 _PAGE_WORDS = PAGE_BYTES // 4
+_ZERO_PAGE = bytes(PAGE_BYTES)
 
 
 class PageRun(msgspec.Struct, frozen=True):
@@ -93,6 +94,13 @@ class Bitmap:
     def set_bits(self, slot: int, first: int, count: int) -> int:
         """Set `count` bits from `first` on; returns how many were clear."""
         bits, changed = self._slots[slot], 0
+        offset = first % CHUNK_BITS
+        if 0 < count <= CHUNK_BITS - offset:  # as nearly always on the data path
+            assert 0 <= first < first + count <= self.bits, (first, count, self.bits)
+            changed = bits.set_part(first // CHUNK_BITS, offset, count)
+            if changed:
+                self._touch(slot, first // CHUNK_BITS, offset, count)
+            return changed
         for chunk, offset, length in self._parts(first, count):
             news = bits.set_part(chunk, offset, length)
             if news:
@@ -103,6 +111,13 @@ class Bitmap:
     def clear_bits(self, slot: int, first: int, count: int) -> int:
         """Clear `count` bits from `first` on; returns how many were set."""
         bits, changed = self._slots[slot], 0
+        offset = first % CHUNK_BITS
+        if 0 < count <= CHUNK_BITS - offset:
+            assert 0 <= first < first + count <= self.bits, (first, count, self.bits)
+            changed = bits.clear_part(first // CHUNK_BITS, offset, count)
+            if changed:
+                self._touch(slot, first // CHUNK_BITS, offset, count)
+            return changed
         for chunk, offset, length in self._parts(first, count):
             news = bits.clear_part(chunk, offset, length)
             if news:
@@ -318,6 +333,9 @@ class Bitmap:
             )
         words = memoryview(data).cast("I")
         for chunk, done, lows in self._groups(first_page, count):
+            empty = not any(bits.has_any(chunk) for bits in self._slots)
+            if empty and data.startswith(_ZERO_PAGE * self.max_peers, done * 4):
+                continue  # nearly all of most bitmaps
             for slot, (low, high, at) in enumerate(lows):
                 if low < high:
                     end = done + at + (high - low - 1) * self.max_peers + 1
@@ -374,8 +392,11 @@ class Bitmap:
         base = chunk * self.max_peers
         first = base + ((offset >> 5) * self.max_peers + slot) // _PAGE_WORDS
         last = base + ((offset + length - 1 >> 5) * self.max_peers + slot) // _PAGE_WORDS
-        last = min(last, len(self._dirty) - 1)
-        self._dirty[first : last + 1] = b"\1" * (last + 1 - first)
+        if first == last:
+            self._dirty[first] = 1
+        else:
+            last = min(last, len(self._dirty) - 1)
+            self._dirty[first : last + 1] = b"\1" * (last + 1 - first)
 
 
 def _pages(bits: int, max_peers: int) -> int:

@@ -97,7 +97,7 @@ def initialised_log(layout: Layout) -> Region:
 def fresh_image(layout: Layout, superblock: AnySuperblock | None = None) -> list[Region]:
     """All regions of a new metadata area, byte for byte what `drbdmeta create-md` leaves.
 
-    (Of an external bitmap drbdmeta zeroes the first page only, and the kernel the rest; here all of it is zeroed.)
+    (Of an external bitmap drbdmeta zeroes the first page only; here all of it is zeroed.)
     Write them in order, with a flush before the last one: until the superblock nothing claims to be metadata.
     """
     chosen = v09.fresh(layout) if superblock is None else superblock

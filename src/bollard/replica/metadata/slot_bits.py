@@ -40,6 +40,10 @@ class SlotBits:
             return bool(self._chunks[chunk][offset >> 3] >> (offset & 7) & 1)
         return kind == _FULL
 
+    def has_any(self, chunk: int) -> bool:
+        """Whether a bit of that chunk is set."""
+        return self._kinds[chunk] != _EMPTY
+
     def set_part(self, chunk: int, offset: int, count: int) -> int:
         """Set bits of one chunk; returns how many were clear."""
         kind = self._kinds[chunk]

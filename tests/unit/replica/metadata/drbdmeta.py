@@ -10,8 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 
-from bollard.replica.metadata.image import AnySuperblock, fresh_image
+from bollard.replica.metadata.bitmap import Bitmap
+from bollard.replica.metadata.image import AnySuperblock, Metadata, fresh_image, read_metadata
 from bollard.replica.metadata.layout import Layout
 
 PROGRAM = shutil.which("drbdmeta", path="/usr/sbin:/sbin:/usr/bin:/bin")
@@ -25,6 +28,14 @@ else:
     WHY_NOT = ""
 
 needs_drbdmeta = [pytest.mark.tool, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "present")]
+
+oracle = settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+RUNS = st.lists(st.tuples(st.integers(0, 30), st.floats(0, 1), st.integers(1, 3000)), max_size=5)
+"""(slot, place, bits) to set."""
 
 _numbers = itertools.count(200_000 + os.getpid() % 100_000 * 8)
 
@@ -77,6 +88,39 @@ def write_fresh(path: Path, layout: Layout, superblock: AnySuperblock | None = N
             for offset, data in region.writes():
                 file.seek(offset)
                 file.write(data)
+
+
+def load(path: Path, layout: Layout, *, volume_bytes: int | None = None) -> Metadata:
+    def read(offset: int, length: int) -> bytes:
+        return slice_of(path, range(offset, offset + length))
+
+    return read_metadata(
+        read, device_bytes=layout.device_bytes, place=layout.place, volume_bytes=volume_bytes
+    )
+
+
+def with_bits(layout: Layout, superblock: AnySuperblock, runs: list[tuple[int, float, int]]) -> Bitmap:
+    peers = layout.geometry.max_peers
+    size = superblock.effective_size_sectors * 512 or layout.usable_bytes
+    bitmap = Bitmap(size, max_peers=peers)
+    for slot, start, count in runs:
+        first = int(start * (bitmap.bits - 1))
+        bitmap.set_bits(slot % peers, first, min(count, bitmap.bits - first))
+    return bitmap
+
+
+def write_bitmap(path: Path, layout: Layout, bitmap: Bitmap) -> None:
+    with path.open("r+b") as file:
+        for run in bitmap.take_dirty():
+            file.seek(layout.bitmap_offset_bytes + run.offset_bytes)
+            file.write(run.data)
+
+
+def bits_of(bitmap: Bitmap) -> list[set[int]]:
+    return [
+        {bit for first, count in bitmap.runs(slot) for bit in range(first, first + count)}
+        for slot in range(bitmap.max_peers)
+    ]
 
 
 def dumped_numbers(dump: str) -> dict[str, int]:

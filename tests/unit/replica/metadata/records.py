@@ -1,4 +1,4 @@
-"""Hypothesis strategies for metadata records; used by several test modules here."""
+"""Hypothesis strategies for metadata records and a device in memory; used by several test modules here."""
 
 from hypothesis import strategies as st
 
@@ -25,6 +25,24 @@ ALL_PEER_FLAGS = (
     | PeerFlag.DEVICE_SEEN
     | PeerFlag.NODE_EXISTS
 )
+
+
+class Disk:
+    """A sparse device in memory."""
+
+    def __init__(self, size_bytes: int, area: range) -> None:
+        self.size_bytes = size_bytes
+        self.area = area
+        self.bytes = bytearray(b"\xd1" * len(area))
+
+    def read(self, offset: int, length: int) -> bytes:
+        assert offset in self.area, "reads stay in the area"
+        return bytes(self.bytes[offset - self.area.start : offset - self.area.start + length])
+
+    def write(self, offset: int, data: bytes) -> None:
+        start = offset - self.area.start
+        assert 0 <= start <= start + len(data) <= len(self.bytes)
+        self.bytes[start : start + len(data)] = data
 
 
 @st.composite

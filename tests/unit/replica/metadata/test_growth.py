@@ -12,7 +12,7 @@ from bollard.replica.metadata.image import AnySuperblock, Metadata, fold_log, fr
 from bollard.replica.metadata.layout import Geometry, Layout, Place, external, internal
 from bollard.replica.metadata.superblock import PeerSlot, Superblock, fresh, take_slot, with_peer
 from bollard.replica.metadata.superblock08 import fresh08
-from unit.replica.metadata.test_image import Disk
+from unit.replica.metadata.records import Disk
 
 
 def prepared(old: Layout, new: Layout) -> tuple[Disk, Superblock, Bitmap]:

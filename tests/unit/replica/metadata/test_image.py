@@ -24,27 +24,9 @@ from bollard.replica.metadata.image import (
 from bollard.replica.metadata.layout import Geometry, Layout, Place, external, indexed, internal
 from bollard.replica.metadata.superblock import DeviceFlag, PeerFlag, PeerSlot, fresh, take_slot, with_peer
 from bollard.replica.metadata.superblock08 import fresh08
-from unit.replica.metadata.records import layouts, superblocks
+from unit.replica.metadata.records import Disk, layouts, superblocks
 
 SMALL = internal(64 << 20, Geometry(max_peers=3))
-
-
-class Disk:
-    """A sparse device in memory."""
-
-    def __init__(self, size_bytes: int, area: range) -> None:
-        self.size_bytes = size_bytes
-        self.area = area
-        self.bytes = bytearray(b"\xd1" * len(area))
-
-    def read(self, offset: int, length: int) -> bytes:
-        assert offset in self.area, "reads stay in the area"
-        return bytes(self.bytes[offset - self.area.start : offset - self.area.start + length])
-
-    def write(self, offset: int, data: bytes) -> None:
-        start = offset - self.area.start
-        assert 0 <= start <= start + len(data) <= len(self.bytes)
-        self.bytes[start : start + len(data)] = data
 
 
 def made(layout: Layout, superblock: AnySuperblock | None = None) -> Disk:

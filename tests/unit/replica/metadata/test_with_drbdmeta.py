@@ -4,23 +4,19 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bollard.replica.metadata.bitmap import Bitmap
-from bollard.replica.metadata.image import AnySuperblock, Metadata, read_metadata
+from bollard.replica.metadata.image import AnySuperblock
 from bollard.replica.metadata.layout import Geometry, Layout, Place, external, indexed, internal
 from bollard.replica.metadata.superblock import DeviceFlag, fresh
 from bollard.replica.metadata.superblock08 import fresh08
 from unit.replica.metadata import drbdmeta
+from unit.replica.metadata.drbdmeta import RUNS, bits_of, load, oracle, with_bits, write_bitmap
 from unit.replica.metadata.records import layouts, superblocks
 
 pytestmark = drbdmeta.needs_drbdmeta
 
-oracle = settings(
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 PLACES = {Place.INTERNAL: "internal", Place.EXTERNAL: "flex-external"}
 
 
@@ -34,15 +30,6 @@ def create(path: Path, layout: Layout, version: str = "v09", place: str | None =
     with drbdmeta.unused_minor() as minor:
         where = place or PLACES[layout.place]
         drbdmeta.run(minor, version, path, where, "create-md", *peers, *stripes)
-
-
-def load(path: Path, layout: Layout, *, volume_bytes: int | None = None) -> Metadata:
-    def read(offset: int, length: int) -> bytes:
-        return drbdmeta.slice_of(path, range(offset, offset + length))
-
-    return read_metadata(
-        read, device_bytes=layout.device_bytes, place=layout.place, volume_bytes=volume_bytes
-    )
 
 
 def both(tmp_path: Path, layout: Layout, superblock: AnySuperblock, **how: str) -> tuple[Path, Path]:
@@ -100,33 +87,6 @@ def test_v08_is_byte_identical(tmp_path: Path, size: int) -> None:
     assert load(theirs, layout).superblock == fresh08(layout)
 
 
-RUNS = st.lists(st.tuples(st.integers(0, 30), st.floats(0, 1), st.integers(1, 3000)), max_size=5)
-
-
-def with_bits(layout: Layout, superblock: AnySuperblock, runs: list[tuple[int, float, int]]) -> Bitmap:
-    peers = layout.geometry.max_peers
-    size = superblock.effective_size_sectors * 512 or layout.usable_bytes
-    bitmap = Bitmap(size, max_peers=peers)
-    for slot, start, count in runs:
-        first = int(start * (bitmap.bits - 1))
-        bitmap.set_bits(slot % peers, first, min(count, bitmap.bits - first))
-    return bitmap
-
-
-def write_bitmap(path: Path, layout: Layout, bitmap: Bitmap) -> None:
-    with path.open("r+b") as file:
-        for run in bitmap.take_dirty():
-            file.seek(layout.bitmap_offset_bytes + run.offset_bytes)
-            file.write(run.data)
-
-
-def bits_of(bitmap: Bitmap) -> list[set[int]]:
-    return [
-        {bit for first, count in bitmap.runs(slot) for bit in range(first, first + count)}
-        for slot in range(bitmap.max_peers)
-    ]
-
-
 @settings(oracle, max_examples=40)
 @given(data=st.data(), layout=layouts(64 << 20), runs=RUNS)
 def test_dump_reads_what_we_write(
@@ -167,3 +127,28 @@ def test_dump_reads_what_we_write(
     again = load(path, layout)
     assert again.superblock == superblock
     assert bits_of(again.bitmap) == bits_of(bitmap)
+
+
+@settings(oracle, max_examples=15)
+@given(runs=RUNS, uuids=st.lists(st.integers(0, 2**64 - 1), min_size=4, max_size=4))
+def test_dump_reads_v08_too(tmp_path: Path, runs: list[tuple[int, float, int]], uuids: list[int]) -> None:
+    layout = internal(40 << 20, Geometry())
+    superblock = msgspec.structs.replace(
+        fresh08(layout),
+        effective_size_sectors=layout.usable_bytes // 512,
+        current_uuid=uuids[0],
+        bitmap_uuid=uuids[1],
+        history=(uuids[2], uuids[3]),
+    )
+    path = drbdmeta.sparse_file(tmp_path / "ours", layout.device_bytes)
+    drbdmeta.write_fresh(path, layout, superblock)
+    bitmap = with_bits(layout, superblock, runs)
+    write_bitmap(path, layout, bitmap)
+    with drbdmeta.unused_minor() as minor:
+        dump = drbdmeta.run(minor, "v08", path, "internal", "dump-md")
+    told = dump.partition("uuid {")[2].partition("flags")[0]
+    assert [int(uuid, 16) for uuid in told.replace(";", " ").split()] == uuids
+    assert drbdmeta.dumped_numbers(dump)["la-size-sect"] == superblock.effective_size_sectors
+    assert drbdmeta.dumped_bits(dump) == bits_of(bitmap)
+    again = load(path, layout)
+    assert again.superblock == superblock

@@ -14,7 +14,7 @@ from bollard.replica.metadata.layout import Geometry, internal
 from bollard.replica.metadata.superblock import DeviceFlag, PeerFlag, PeerSlot, Superblock, fresh, with_peer
 from bollard.replica.metadata.superblock08 import fresh08
 from unit.replica.metadata import drbdmeta
-from unit.replica.metadata.test_with_drbdmeta import RUNS, bits_of, load, oracle, with_bits, write_bitmap
+from unit.replica.metadata.drbdmeta import RUNS, bits_of, load, oracle, with_bits, write_bitmap
 
 pytestmark = drbdmeta.needs_drbdmeta
 
