@@ -41,12 +41,25 @@ class Volume(Protocol):
     @property
     def description(self) -> str: ...
 
+    @property
+    def serves_at_once(self) -> bool:
+        """Whether `read_at_once` and `write_at_once` are worth asking."""
+        ...
+
     def open(self, done: Opened) -> None:
         """Ask for use by one more client; a replicated volume becomes Primary first."""
         ...
 
     def close(self) -> None:
         """One client that was granted an open is gone; the last one demotes."""
+        ...
+
+    def read_at_once(self, offset: int, length: int) -> Buffer | None:
+        """The bytes, if that takes no waiting and no bookkeeping; None asks for `read`. Raises OSError."""
+        ...
+
+    def write_at_once(self, offset: int, data: Buffer) -> bool:
+        """True when the write (without FUA) is done; False asks for `write`. Raises OSError."""
         ...
 
     def read(self, offset: int, length: int, cookie: int, done: Done) -> None: ...
@@ -70,6 +83,7 @@ class PlainVolume:
     """A backing served as it is: no metadata, no peers."""
 
     block_bytes = 1
+    serves_at_once = True
 
     def __init__(
         self,
@@ -112,6 +126,17 @@ class PlainVolume:
         assert self.openers > 0, "close without open"
         self.openers -= 1
         self._on_change()
+
+    def read_at_once(self, offset: int, length: int) -> Buffer | None:
+        self.reads += length
+        return self.backing.read_now(offset, length)
+
+    def write_at_once(self, offset: int, data: Buffer) -> bool:
+        if self.suspended:
+            return False
+        self.writes += len(data)
+        self.backing.write(offset, data)
+        return True
 
     def read(self, offset: int, length: int, cookie: int, done: Done) -> None:
         self.reads += length

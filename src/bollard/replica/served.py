@@ -31,6 +31,7 @@ class ReplicatedVolume:
 
     block_bytes = _ONE_BLOCK
     read_only = False
+    serves_at_once = False
 
     def __init__(self, owner: Owner, name: str, number: int) -> None:
         self._owner = owner
@@ -61,6 +62,12 @@ class ReplicatedVolume:
         assert self.openers > 0, "close without open"
         self.openers -= 1
         self._owner.pump(e.Close(self.number))
+
+    def read_at_once(self, offset: int, length: int) -> Buffer | None:  # noqa: ARG002  the core decides
+        return None
+
+    def write_at_once(self, offset: int, data: Buffer) -> bool:  # noqa: ARG002  the core decides
+        return False
 
     def read(self, offset: int, length: int, cookie: int, done: Done) -> None:
         owner = self._owner

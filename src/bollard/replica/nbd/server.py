@@ -4,10 +4,12 @@ Every ready event parses all requests that arrived and sends all replies that ar
 It decides nothing about data: the volume does.
 """
 
+import errno
 import logging
 import select
 import socket
 import ssl
+import struct
 from collections.abc import Callable
 from typing import Final
 
@@ -16,6 +18,7 @@ from bollard.replica.export import OWNED_BYTES, Exports, Volume
 from bollard.replica.loop import READ, WRITE, Loop
 from bollard.replica.nbd import negotiation as talk
 from bollard.replica.nbd import transmission
+from bollard.replica.nbd.opening import Opening
 from bollard.replica.nbd.stream import PlainStream, Stream, TlsStream
 from bollard.replica.output import drop_sent
 from bollard.wire import nbd as wire
@@ -39,6 +42,10 @@ _WRITE: Final = int(Command.WRITE)
 _HEAD: Final = wire.REQUEST.size
 _unpack: Final = wire.REQUEST.unpack_from
 _pack_simple: Final = wire.SIMPLE_REPLY.pack
+_SIMPLE_BYTES: Final = wire.SIMPLE_REPLY.size
+_MAGIC: Final = wire.STRUCTURED_MAGIC
+# A structured reply's head and the offset of its only chunk of data.
+_pack_structured: Final = struct.Struct(">IHHQIQ").pack
 
 
 class NbdConnection:
@@ -59,17 +66,14 @@ class NbdConnection:
         self._sock = sock
         self._fd = sock.fileno()
         self._stream: Stream = PlainStream(sock)
-        self._exports = exports
-        self._default = default_export
         self._tls = tls
         self._on_closed = on_closed
-        self._talk: talk.Negotiation | None = talk.Negotiation(
-            self._look, self._names, tls_offered=tls is not None, tls_required=tls is not None
-        )
+        self._opening = Opening(exports, self._act, default_export=default_export, tls=tls is not None)
         self.volume: Volume | None = None
         self._size_bytes = 0
         self._read_only = False
         self._block_bytes = 1
+        self._at_once = False
         self._structured = False
         self._block_status = False
         self._buffer = bytearray(_INPUT_BYTES)
@@ -106,9 +110,8 @@ class NbdConnection:
         self.closed = True
         self._loop.forget(self._fd)
         self._sock.close()
-        volume, self.volume = self.volume, None
-        if volume is not None:
-            volume.close()
+        self.volume = None
+        self._opening.abandon()
         if self._on_closed is not None:
             self._on_closed(self)
 
@@ -152,8 +155,10 @@ class NbdConnection:
             return self._nothing(got)
         self._end += got
         full = self._end == _INPUT_BYTES
-        if self._talk is not None:
-            self._negotiate()
+        if self.volume is None:
+            data = bytes(self._view[: self._end])
+            self._end = 0
+            self._opening.receive(data)
         else:
             self._parse()
         return full or self._big is not None
@@ -165,29 +170,13 @@ class NbdConnection:
 
     # -- negotiation
 
-    def _look(self, name: str) -> talk.ExportInfo | None:
-        volume = self._exports.find(name or self._default)
-        if volume is None:
-            return None
-        flags = transmission.export_flags(read_only=volume.read_only)
-        return talk.ExportInfo(volume.size_bytes, flags, volume.description, volume.block_bytes)
-
-    def _names(self) -> list[str]:
-        return [name for name, _ in self._exports]
-
-    def _negotiate(self) -> None:
-        assert self._talk is not None
-        data = bytes(self._view[: self._end])
-        self._end = 0
-        self._act(self._talk.receive(data))
-
     def _act(self, actions: list[talk.Action]) -> None:
         for action in actions:
             match action:
                 case talk.Send(data):
                     self._put(data)
                 case talk.OpenExport(name):
-                    self._open(name)
+                    self._opening.open(name)
                 case talk.StartTls():
                     self._start_tls()
                 case talk.Transmit(structured, block_status):
@@ -200,33 +189,6 @@ class NbdConnection:
                     return
         if not self._serving and not self.closed:
             self._flush()
-
-    def _open(self, name: str) -> None:
-        volume = self._exports.find(name or self._default)
-        assert self._talk is not None
-        handshake = self._talk
-        if volume is None:
-            self._act(handshake.refused(f"export {name} is gone"))
-            return
-
-        def opened(refusal: str) -> None:
-            if self.closed:
-                if not refusal:
-                    volume.close()
-                return
-            if refusal:
-                self._act(handshake.refused(refusal))
-            else:
-                self.volume = volume
-                self._act(handshake.opened())
-            self._go_on_talking()
-
-        volume.open(opened)
-
-    def _go_on_talking(self) -> None:
-        """Serves options that arrived while a volume was opening."""
-        if not self.closed and self._talk is not None:
-            self._act(self._talk.receive(b""))
 
     def _start_tls(self) -> None:
         self._flush()
@@ -243,16 +205,16 @@ class NbdConnection:
         self._loop.watch(self._fd, self._interest, self._on_ready, self.close)
 
     def _transmit(self, *, structured: bool, block_status: bool) -> None:
-        volume = self.volume
+        volume = self._opening.volume
         assert volume is not None
-        assert self._talk is not None
-        rest = self._talk.rest()
-        self._talk = None
+        rest = self._opening.rest()
+        self.volume = volume
         self._structured = structured
         self._block_status = block_status
         self._size_bytes = volume.size_bytes
         self._read_only = volume.read_only
         self._block_bytes = volume.block_bytes
+        self._at_once = volume.serves_at_once
         # The handshake's input is shorter than the buffer: the negotiation took it from there.
         self._view[: len(rest)] = rest
         self._start, self._end = 0, len(rest)
@@ -264,9 +226,9 @@ class NbdConnection:
     def _parse(self) -> None:
         """Serves every whole request in the buffer."""
         start, end = self._start, self._end
-        buffer, view = self._buffer, self._view
+        buffer, view, in_flight = self._buffer, self._view, self._in_flight
         while end - start >= _HEAD:
-            if self._busy():
+            if self._out_bytes + self._held_bytes > _HELD_LIMIT_BYTES or len(in_flight) > _IN_FLIGHT_LIMIT:
                 self._stalled = True
                 break
             magic, flags, command, cookie, offset, length = _unpack(buffer, start)
@@ -290,6 +252,9 @@ class NbdConnection:
                 start += _HEAD
                 self._write(flags, cookie, offset, view[start : start + length])
                 start += length
+            elif command == _READ:
+                start += _HEAD
+                self._read(flags, cookie, offset, length)
             else:
                 start += _HEAD
                 if not self._request(command, flags, cookie, offset, length):
@@ -357,14 +322,55 @@ class NbdConnection:
         volume = self.volume
         assert volume is not None
         length = len(data)
-        plainly_fine = (
-            not flags & ~_FUA
-            and not self._read_only
-            and offset + length <= self._size_bytes
-            and not (offset | length) % self._block_bytes
-        )
-        if plainly_fine or not self._refused(_WRITE, flags, cookie, offset, length):
-            volume.write(offset, data, bool(flags & _FUA), self._ticket(cookie, -1, length), self._done)
+        if (
+            flags
+            or self._read_only
+            or offset + length > self._size_bytes
+            or ((offset | length) % self._block_bytes)
+        ):
+            if self._refused(_WRITE, flags, cookie, offset, length):
+                return
+        elif self._at_once:
+            try:
+                done = volume.write_at_once(offset, data)
+            except OSError as error:
+                self._done(self._ticket(cookie, -1, 0), error.errno or errno.EIO, b"")
+                return
+            if done:
+                self._out.append(_pack_simple(wire.SIMPLE_REPLY_MAGIC, 0, cookie))
+                self._out_bytes += _SIMPLE_BYTES
+                return
+        volume.write(offset, data, bool(flags & _FUA), self._ticket(cookie, -1, length), self._done)
+
+    def _read(self, flags: int, cookie: int, offset: int, length: int) -> None:
+        volume = self.volume
+        assert volume is not None
+        if (
+            flags
+            or offset + length > self._size_bytes
+            or length > wire.MAX_PAYLOAD_BYTES
+            or ((offset | length) % self._block_bytes)
+        ):
+            if self._refused(_READ, flags, cookie, offset, length):
+                return
+        elif self._at_once:
+            try:
+                data = volume.read_at_once(offset, length)
+            except OSError as error:
+                self._done(self._ticket(cookie, offset, 0), error.errno or errno.EIO, b"")
+                return
+            if data is not None:
+                self._put_read(cookie, offset, data)
+                return
+        volume.read(offset, length, self._ticket(cookie, offset, length), self._done)
+
+    def _put_read(self, cookie: int, offset: int, data: Buffer) -> None:
+        if self._structured:
+            head = _pack_structured(_MAGIC, 1, 1, cookie, 8 + len(data), offset)
+        else:
+            head = _pack_simple(wire.SIMPLE_REPLY_MAGIC, 0, cookie)
+        self._out += (head, data)
+        self._out_bytes += len(head) + len(data)
 
     def _request(self, command: int, flags: int, cookie: int, offset: int, length: int) -> bool:
         """Anything but a write; False when the connection is closing."""
@@ -375,9 +381,6 @@ class NbdConnection:
             self._leave()
             return False
         if self._refused(command, flags, cookie, offset, length):
-            return True
-        if command == _READ:
-            volume.read(offset, length, self._ticket(cookie, offset, length), self._done)
             return True
         if command == Command.BLOCK_STATUS:
             limit = 1 if flags & _REQ_ONE else _MAX_EXTENTS
@@ -425,12 +428,8 @@ class NbdConnection:
             self._put(transmission.error_reply(cookie, code, structured=self._structured))
         elif offset < 0:
             self._put(_pack_simple(wire.SIMPLE_REPLY_MAGIC, 0, cookie))
-        elif self._structured:
-            self._put(transmission.read_reply_head(cookie, offset, len(data)))
-            self._put(data)
         else:
-            self._put(_pack_simple(wire.SIMPLE_REPLY_MAGIC, 0, cookie))
-            self._put(data)
+            self._put_read(cookie, offset, data)
         if not self._serving and not self._flush_due:
             self._flush_due = True
             self._loop.defer(self._flush_deferred)
@@ -480,7 +479,7 @@ class NbdConnection:
         """Serves what was left in the buffers when the client had too much in flight."""
         if self.closed or self._leaving:
             return
-        if self._talk is None and self._big is None:
+        if self.volume is not None and self._big is None:
             self._serving = True
             self._parse()
             self._serving = False
