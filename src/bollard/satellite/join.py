@@ -9,14 +9,16 @@ import ssl
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from bollard.satellite.state import StateFolder, write_durably
+from bollard.wire.join import Joined, JoinRequest
 
 __all__ = ["JoinError", "join"]
 
@@ -38,12 +40,9 @@ def join(state: StateFolder, *, controller: str, token: str, node: str, ca: Path
     if not controller.startswith(("http://", "https://")):
         raise JoinError(f"'{controller}' is no URL of a controller; it looks like https://HOST:3371")
     key_pem, request_pem = _key_and_request(node)
-    body = json.dumps({"token": token, "node_name": node, "csr": request_pem.decode()}).encode()
-    answer = _post(controller.rstrip("/") + _PATH, body, ca)
-    try:
-        certificate, authority = answer["certificate"].encode(), answer["ca"].encode()
-    except (KeyError, AttributeError, TypeError):
-        raise JoinError("the controller's answer has no certificate; is it a Bollard controller?") from None
+    body = msgspec.json.encode(JoinRequest(token=token, node_name=node, csr=request_pem.decode()))
+    joined = _post(controller.rstrip("/") + _PATH, body, ca)
+    certificate, authority = joined.certificate.encode(), joined.ca.encode()
     subject = _check(certificate, key_pem)
     try:
         write_durably(state.key, key_pem)
@@ -81,7 +80,7 @@ def _check(certificate: bytes, key_pem: bytes) -> str:
     return parsed.subject.rfc4514_string()
 
 
-def _post(url: str, body: bytes, ca: Path | None) -> Any:
+def _post(url: str, body: bytes, ca: Path | None) -> Joined:
     request = urllib.request.Request(  # noqa: S310  # http and https only, checked by the caller
         url, data=body, headers={"Content-Type": "application/json"}, method="POST"
     )
@@ -90,7 +89,7 @@ def _post(url: str, body: bytes, ca: Path | None) -> Any:
             ssl.create_default_context(cafile=str(ca) if ca else None) if url.startswith("https") else None
         )
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S, context=context) as reply:  # noqa: S310
-            return json.loads(reply.read(_ANSWER_BYTES_MAX))
+            return msgspec.json.decode(reply.read(_ANSWER_BYTES_MAX), type=Joined)
     except urllib.error.HTTPError as error:
         raise JoinError(f"the controller refused: {_said(error)}") from error
     except urllib.error.URLError as error:
@@ -99,7 +98,7 @@ def _post(url: str, body: bytes, ca: Path | None) -> Any:
             "Check the address; for https with the cluster's own CA name it with --ca."
         ) from error
     except (OSError, ValueError) as error:
-        raise JoinError(f"the controller's answer cannot be used: {error}") from error
+        raise JoinError(f"this is no answer of a Bollard controller: {error}") from error
 
 
 def _said(error: urllib.error.HTTPError) -> str:

@@ -63,7 +63,7 @@ class SimEngine:
         self._watchers: dict[int, asyncio.Queue[Event | None]] = {}
         self._numbers = itertools.count()
         self._syncs: dict[tuple[str, int], asyncio.TimerHandle] = {}
-        self._primaries: set[str] = set()
+        self.primaries: set[str] = set()
         self._told: dict[str, Any] = {}
         mesh.engines[node] = self
         mesh.changed_all()
@@ -107,9 +107,9 @@ class SimEngine:
         if primary and not self._may_promote(self.specs[name]):
             return False
         if primary:
-            self._primaries.add(name)
+            self.primaries.add(name)
         else:
-            self._primaries.discard(name)
+            self.primaries.discard(name)
         self.mesh.changed(name)
         return True
 
@@ -193,7 +193,7 @@ class SimEngine:
     def _role_of(self, spec: ResourceSpec, peer: wire.PeerSpec) -> str:
         if not self.connected(spec, peer):
             return "Unknown"
-        there = spec.name in self.mesh.engines[peer.name]._primaries  # noqa: SLF001  # the same class
+        there = spec.name in self.mesh.engines[peer.name].primaries
         return "Primary" if there else "Secondary"
 
     def _quorum(self, spec: ResourceSpec) -> bool:
@@ -260,9 +260,9 @@ class SimEngine:
     def _remove(self, name: str, *, force: bool) -> bool:
         if name not in self.specs:
             return False
-        if name in self._primaries and not force:
+        if name in self.primaries and not force:
             raise _refusal("busy", f"resource {name} is in use")
-        self._primaries.discard(name)
+        self.primaries.discard(name)
         del self.specs[name]
         self.evaluate(name)
         self.mesh.changed(name)
@@ -335,7 +335,7 @@ class SimEngine:
         return {
             "name": spec.name,
             "node-id": spec.node_id,
-            "role": "Primary" if spec.name in self._primaries else "Secondary",
+            "role": "Primary" if spec.name in self.primaries else "Secondary",
             "suspended": False,
             "may-promote": self._may_promote(spec),
             "devices": [

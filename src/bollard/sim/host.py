@@ -75,6 +75,16 @@ class SimMachine:
             engine, self.engine = self.engine, None
             engine.stop()
 
+    def in_use(self) -> bool:
+        """Whether some volume is open here."""
+        return self.engine is not None and bool(self.engine.primaries)
+
+    def release(self) -> None:
+        """Everybody closes their volumes."""
+        if self.engine is not None:
+            for name in sorted(self.engine.primaries):
+                self.engine.promote(name, primary=False)
+
     def host(self) -> Host:
         """What a satellite on this machine works with."""
         return Host(

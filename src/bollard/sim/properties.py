@@ -1,0 +1,114 @@
+"""What must hold of a simulated cluster: always, in calm, and when all faults are over. It only reads."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+
+from bollard.domain.cluster import Cluster
+from bollard.domain.ids import Key, key_of
+from bollard.domain.layers import LayerKind
+from bollard.domain.observed import Observed
+from bollard.domain.resources import DefinitionPhase, Resource, ResourcePhase, VolumePhase
+from bollard.sim.host import SimMachine
+
+__all__ = ["unconverged", "unfinished", "used_twice"]
+
+USABLE = frozenset({"UpToDate", "Diskless", "TieBreaker", "Created"})
+
+
+def used_twice(cluster: Cluster) -> Iterator[str]:
+    """Ports of an address, minors, and node ids of a resource that two hold at once."""
+    ports: Counter[tuple[str, int]] = Counter()
+    for resource in cluster.resources.values():
+        node = cluster.nodes.get(key_of(resource.node))
+        address = (node.data_address() if node is not None else None) or resource.node
+        ports.update((address, port) for port in resource.tcp_ports)
+    yield from (f"port {port} of {address} is used twice" for (address, port), n in ports.items() if n > 1)
+    minors = Counter(
+        volume.minor
+        for definition in cluster.definitions.values()
+        for volume in definition.volumes
+        if volume.minor is not None
+    )
+    yield from (f"minor {minor} is used twice" for minor, n in minors.items() if n > 1)
+    for definition in cluster.definitions.values():
+        ids = Counter(
+            resource.drbd_node_id
+            for resource in cluster.resources_of(definition.name)
+            if resource.drbd_node_id is not None
+        )
+        yield from (
+            f"node id {ident} of {definition.name} is used twice" for ident, n in ids.items() if n > 1
+        )
+
+
+def unfinished(cluster: Cluster, observed: Observed, nodes: Collection[str]) -> Iterator[str]:
+    """What these nodes, which can be reached and have no fault of their own, have not done yet."""
+    reachable = {key_of(node) for node in nodes}
+    for node in nodes:
+        if key_of(node) in cluster.nodes and not observed.node(node).online:
+            yield f"{node} is reachable but {observed.node(node).status}"
+    for resource in cluster.resources.values():
+        if key_of(resource.node) in reachable:
+            yield from _unsettled(resource, observed)
+    for stone in cluster.tombstones.values():
+        if key_of(stone.node) in reachable:
+            yield f"{stone.definition} on {stone.node} is still being deleted"
+
+
+def _unsettled(resource: Resource, observed: Observed) -> Iterator[str]:
+    what = f"{resource.definition} on {resource.node}"
+    seen = observed.resource(resource.definition, resource.node)
+    if seen is None or seen.uuid != resource.uuid:
+        yield f"{what} was not made"
+    elif seen.problem is not None:
+        yield f"{what} has a problem: {seen.problem.message} {seen.problem.cause}"
+    elif not seen.settled:
+        yield f"{what} is not settled"
+
+
+def unconverged(cluster: Cluster, observed: Observed, machines: dict[str, SimMachine]) -> Iterator[str]:
+    """What is not yet as the wish says, after all faults are over."""
+    yield from unfinished(cluster, observed, tuple(machines))
+    yield from (f"procedure {procedure} is not over" for procedure in cluster.procedures)
+    for definition in cluster.definitions.values():
+        if definition.phase is not DefinitionPhase.NORMAL:
+            yield f"{definition.name} is in phase {definition.phase}"
+        for volume in definition.volumes:
+            if volume.phase is not VolumePhase.NORMAL:
+                yield f"volume {definition.name}/{volume.number} is in phase {volume.phase}"
+    for resource in cluster.resources.values():
+        if resource.phase not in {ResourcePhase.NORMAL, ResourcePhase.INACTIVE}:
+            yield f"{resource.definition} on {resource.node} is in phase {resource.phase}"
+        yield from _unusable(resource, cluster, observed)
+    for machine in machines.values():
+        yield from _leftovers(machine, cluster)
+
+
+def _unusable(resource: Resource, cluster: Cluster, observed: Observed) -> Iterator[str]:
+    seen = observed.resource(resource.definition, resource.node)
+    definition = cluster.definitions[key_of(resource.definition)]
+    if seen is None or resource.phase is ResourcePhase.INACTIVE:
+        return
+    for volume in seen.volumes:
+        what = f"volume {resource.definition}/{volume.number} on {resource.node}"
+        wanted = definition.volume(volume.number)
+        if volume.disk_state not in USABLE:
+            yield f"{what} is {volume.disk_state}"
+        if wanted is not None and resource.diskful and volume.size_kib != wanted.size_kib:
+            yield f"{what} has {volume.size_kib} KiB, not {wanted.size_kib}"
+    if LayerKind.DRBD in (resource.layer_stack or definition.layer_stack):
+        for peer in seen.peers:
+            if peer.connection != "Connected":
+                yield f"{resource.definition} on {resource.node} is {peer.connection} to {peer.node}"
+
+
+def _leftovers(machine: SimMachine, cluster: Cluster) -> Iterator[str]:
+    here: set[Key] = {key_of(one.definition) for one in cluster.resources_on(machine.node)}
+    diskful = {key_of(one.definition) for one in cluster.resources_on(machine.node) if one.diskful}
+    for path in machine.disk.sizes:
+        name = path.rpartition("/")[2].rsplit("_", 1)[0]
+        if key_of(name) not in diskful:
+            yield f"{machine.node} still has the file {path}"
+    for name in machine.stored:
+        if key_of(name) not in here:
+            yield f"{machine.node} still runs {name}"
