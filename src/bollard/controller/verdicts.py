@@ -171,7 +171,7 @@ def _done(verdict: Verdict, about: Entry | None) -> list[Entry]:
         text = f"Storage pool '{wait.pool}' on node '{wait.node}' " + ("let go" if gone else "ready")
         return [_told(Subject.POOL, text, "DELETED" if gone else "MODIFIED", refs)]
     if wait.resource is None:
-        return [_told(Subject.NODE, f"Node '{wait.node}' is online", "", refs)]
+        return [_told(Subject.NODE, f"Node '{wait.node}' is online", "CONNECTED", refs)]
     name = wait.resource
     if not verdict.volumes and act is Operation.DELETE:
         return [_told(Subject.RESOURCE, f"Resource '{name}' on '{wait.node}' removed", "DELETED", refs)]

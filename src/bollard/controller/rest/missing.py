@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
+from bollard.controller.rest import find
 from bollard.controller.rest.call import Call
 from bollard.controller.rest.routing import Route
 from bollard.domain.errors import Subject, Unsupported
@@ -149,10 +150,12 @@ TABLE: tuple[Missing, ...] = (
 def _handler(item: Missing) -> Callable[[Call], Awaitable[Response]]:
     async def answer_empty(call: Call) -> Response:
         """Nothing of this kind is there."""
+        _find_named(call)
         return call.json(item.empty)
 
-    async def refuse(call: Call) -> Response:  # noqa: ARG001  # every handler takes one
+    async def refuse(call: Call) -> Response:
         """Not there yet."""
+        _find_named(call)
         raise Unsupported(
             item.subject,
             item.path,
@@ -162,6 +165,15 @@ def _handler(item: Missing) -> Callable[[Call], Awaitable[Response]]:
         )
 
     return refuse if item.empty is None else answer_empty
+
+
+def _find_named(call: Call) -> None:
+    """An object that is not there is not found, whatever is asked of it. Raises NotFound."""
+    cluster = call.api.service.cluster
+    if "resource" in call.names:
+        find.definition(cluster, call.names["resource"])
+    if "node" in call.names and "extFileName" not in call.names:
+        find.node(cluster, call.names["node"])
 
 
 ROUTES = tuple(

@@ -56,7 +56,14 @@ MASK_CODE = 0x7FFF
 PARSE_ERROR = -3458764513820540931
 """Of a request that is not what the endpoint takes; a constant of its own, not made of masks."""
 
-SUCCESS: dict[str, int] = {"": 0, "CREATED": 1, "DELETED": 2, "MODIFIED": 3, "PASSPHRASE_ACCEPTED": 4}
+SUCCESS: dict[str, int] = {
+    "": 0,
+    "CREATED": 1,
+    "DELETED": 2,
+    "MODIFIED": 3,
+    "PASSPHRASE_ACCEPTED": 4,
+    "CONNECTED": 9,
+}
 FAIL: dict[str, int] = {
     "SQL": 100,
     "SQL_ROLLBACK": 101,

@@ -157,7 +157,7 @@ def node_view(node: Node, seen: NodeSeen) -> NodeView:
 def status_of(node: Node, seen: NodeSeen) -> str:
     """The API's word for the connection to a node."""
     if not node.holds_storage:
-        return "ONLINE" if node.type == "CONTROLLER" else "OFFLINE"
+        return "OFFLINE"
     return seen.status if node.link() is not None else "NO_STLT_CONN"
 
 

@@ -36,9 +36,51 @@ OBJECTS: dict[str, Scope | None] = {
     "SNAP_VLM": None,
     "SNAP_VLM_DFN": None,
     "VLM_CONN": None,
+    "SNAP_RSC": None,
+    "SNAP_VLM_VLM": None,
+    "SNAP_DFN_RSC_DFN": None,
+    "SNAP_VLM_DFN_VLM_DFN": None,
+    "STLT": None,
+    "EMPTY_RO_PROPS": None,
+    "DRBD_PROXY": None,
+    "DRBD_PROXY_LZ4": None,
+    "DRBD_PROXY_LZMA": None,
+    "DRBD_PROXY_ZLIB": None,
+    "DRBD_PROXY_ZSTD": None,
 }
 """Kinds of objects as the API names them; those without a scope are checked like another or not at all."""
 
+_UNITS = {
+    "BackupShipping/BackupTimeout": "seconds",
+    "DrbdOptions/Disk/disk-timeout": "1/10 seconds",
+    "DrbdOptions/Disk/rs-discard-granularity": "bytes",
+    "DrbdOptions/Net/congestion-fill": "bytes",
+    "DrbdOptions/Net/connect-int": "seconds",
+    "DrbdOptions/Net/ping-int": "seconds",
+    "DrbdOptions/Net/ping-timeout": "1/10 seconds",
+    "DrbdOptions/Net/rcvbuf-size": "bytes",
+    "DrbdOptions/Net/sndbuf-size": "bytes",
+    "DrbdOptions/Net/timeout": "1/10 seconds",
+    "DrbdOptions/PeerDevice/c-delay-target": "1/10 seconds",
+    "DrbdOptions/PeerDevice/c-fill-target": "bytes",
+    "DrbdOptions/PeerDevice/c-max-rate": "bytes/second",
+    "DrbdOptions/PeerDevice/c-min-rate": "bytes/second",
+    "DrbdOptions/PeerDevice/c-plan-ahead": "1/10 seconds",
+    "DrbdOptions/PeerDevice/resync-rate": "bytes/second",
+    "DrbdOptions/Resource/auto-promote-timeout": "1/10 seconds",
+    "DrbdOptions/Resource/peer-ack-delay": "milliseconds",
+    "DrbdOptions/Resource/peer-ack-window": "bytes",
+    "DrbdOptions/Resource/twopc-retry-timeout": "1/10 seconds",
+    "DrbdOptions/Resource/twopc-timeout": "1/10 seconds",
+}
+_DEFAULT_WORDS = {
+    "DrbdOptions/AutoEvictMinReplicaCount": "the place count of the resource group, where there is one",
+    "FileSystem/Group": "the group that the root of the file system has after it was made",
+    "FileSystem/User": "the user that the root of the file system has after it was made",
+    "Writecache/Options/AutocommitBlocks": "64 for pmem, 65536 for ssd",
+    "Writecache/Options/WritebackJobs": "unlimited",
+}
+"""Defaults that are no single value."""
 _TRUTH = "(?i)(?:true|false|yes|no)"
 _YES_NO = "(?i)(?:yes|no)"
 _YES_NO_DEFAULTS = {"yes": "True", "no": "False"}
@@ -58,7 +100,12 @@ def info_of(row: Property) -> PropertyInfo:
     """One row of the catalogue as clients see it."""
     kind, value = _shape(row)
     default = _YES_NO_DEFAULTS.get(row.default, row.default) if row.kind is Kind.YES_NO else row.default
-    return PropertyInfo(prop_type=kind, value=value, dflt=default)
+    return PropertyInfo(
+        prop_type=kind,
+        value=value,
+        dflt=_DEFAULT_WORDS.get(row.key, default),
+        unit=_UNITS.get(row.key, ""),
+    )
 
 
 def _shape(row: Property) -> tuple[str, str]:
