@@ -45,10 +45,14 @@ MAX_DIGEST_BYTES: Final = 64
 MAX_BITMAP_BYTES: Final = 4096
 MAX_CHALLENGE_BYTES: Final = 128
 _NEWEST: Final = 1 << 16
+HEADER: Final = ">IhHII"
+"""Magic, volume, command, length, zero."""
 
 Encoded = tuple[int, tuple[p.Payload, ...]]
 Decoder = Callable[[memoryview, Dialect], p.Packet]
-Accepted = tuple[int, int, Decoder]
+DecoderAt = Callable[[memoryview, int, int, Dialect], p.Packet]
+"""Decodes from a place in a buffer that will be reused: what is kept is copied."""
+Accepted = tuple[int, int, Decoder, DecoderAt]
 Encoder = Callable[[Any, Dialect], tuple[p.Payload, ...]]
 
 
@@ -64,6 +68,9 @@ class Spec(msgspec.Struct, frozen=True):
     encode: Encoder
     since: int = 0
     until: int = _NEWEST
+    decode_at: DecoderAt | None = None
+    pack: Callable[..., bytes] | None = None
+    """For packets of fixed form: header and fields in one go."""
 
 
 SPECS: Final[dict[int, Spec]] = {}
@@ -97,10 +104,22 @@ def check_length(cmd: int, length: int, dialect: Dialect) -> Spec:
 def accepted(dialect: Dialect, channel: Channel | None) -> dict[int, Accepted]:
     """Smallest length, largest length and decoder of each command that may arrive."""
     return {
-        cmd: (spec.min_bytes, spec.max_bytes, spec.decode)
+        cmd: (spec.min_bytes, spec.max_bytes, spec.decode, spec.decode_at or _copying(spec.decode))
         for cmd, spec in SPECS.items()
         if spec.since <= dialect.version <= spec.until and channel in (None, spec.channel)
     }
+
+
+def _copying(decoder: Decoder) -> DecoderAt:
+    def decode_at(buffer: memoryview, begin: int, length: int, dialect: Dialect) -> p.Packet:
+        return decoder(memoryview(bytes(buffer[begin : begin + length])), dialect)
+
+    return decode_at
+
+
+def spec_of(packet: p.Packet) -> Spec:
+    """What is known of the command a packet is sent under."""
+    return _BY_RECORD[type(packet)]
 
 
 def command_of(packet: p.Packet) -> Cmd:
@@ -134,8 +153,29 @@ def _fixed(
         packet: p.Packet = record(*unpack(payload))
         return packet
 
+    unpack_from = form.unpack_from
+
+    def decode_at(buffer: memoryview, begin: int, _length: int, _dialect: Dialect) -> p.Packet:
+        packet: p.Packet = record(*unpack_from(buffer, begin))
+        return packet
+
     size = form.size
-    _add(Spec(cmd, channel, size, size, decode_fixed, record, encode_fixed, since, until))
+    whole = Struct(HEADER + layout[1:]).pack
+    _add(
+        Spec(
+            cmd,
+            channel,
+            size,
+            size,
+            decode_fixed,
+            record,
+            encode_fixed,
+            since,
+            until,
+            decode_at,
+            whole,
+        )
+    )
 
 
 def _tailed(
@@ -180,8 +220,26 @@ def _data(cmd: Cmd, record: type[p.Data | p.DataReply | p.RsDataReply]) -> None:
         digest = bytes(payload[24:end]) if dialect.digest_bytes else b""
         return record(sector, block_id, seq, flags, payload[end:], digest)
 
+    def decode_at(buffer: memoryview, begin: int, length: int, dialect: Dialect) -> p.Packet:
+        size = length - 24
+        if dialect.digest_bytes or size % 512 or size > MAX_BIO_BYTES:
+            return decode_data(memoryview(bytes(buffer[begin : begin + length])), dialect)
+        sector, block_id, seq, flags = unpack_from(buffer, begin)
+        return record(sector, block_id, seq, flags, bytes(buffer[begin + 24 : begin + length]))
+
     largest = DATA_HEAD_BYTES + MAX_DIGEST_BYTES + MAX_BIO_BYTES
-    _add(Spec(cmd, Channel.DATA, DATA_HEAD_BYTES, largest, decode_data, record, encode_data))
+    _add(
+        Spec(
+            cmd,
+            Channel.DATA,
+            DATA_HEAD_BYTES,
+            largest,
+            decode_data,
+            record,
+            encode_data,
+            decode_at=decode_at,
+        )
+    )
 
 
 def _custom(

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import Final
 
+import msgspec
+
 from bollard.replica.protocol import packets as p
-from bollard.replica.protocol.codec import Accepted, accepted, check_length, encode
+from bollard.replica.protocol.codec import HEADER, Accepted, accepted, check_length, spec_of
 from bollard.replica.protocol.commands import CONNECTION_VOLUME, Channel, Cmd
 from bollard.replica.protocol.dialect import SETUP, Dialect
 from bollard.replica.protocol.errors import ProtocolError
@@ -18,7 +20,9 @@ MAGIC_95: Final = 0x835A
 MAGIC_100: Final = 0x8620EC20
 H80: Final = Struct(">IHH")
 H95: Final = Struct(">HHI")
-H100: Final = Struct(">IhHII")
+H100: Final = Struct(HEADER)
+_DATA_PACKETS: Final = (p.Data, p.DataReply, p.RsDataReply)
+_DATA_FRAME: Final = Struct(HEADER + "QQII")
 _OPENING: Final = frozenset({int(Cmd.INITIAL_DATA), int(Cmd.INITIAL_META), int(Cmd.CONNECTION_FEATURES)})
 _MAGIC_100_BYTES: Final = MAGIC_100.to_bytes(4, "big")
 _MAGIC_80_BYTES: Final = MAGIC_80.to_bytes(4, "big")
@@ -41,12 +45,31 @@ def encode_header(cmd: int, length: int, volume: int, dialect: Dialect) -> bytes
 
 def encode_frame(packet: p.Packet, dialect: Dialect, volume: int = CONNECTION_VOLUME) -> list[p.Payload]:
     """Buffers to be written in order: the first holds the header; large payloads are passed through."""
-    cmd, pieces = encode(packet, dialect)
+    spec = spec_of(packet)
+    assert spec.since <= dialect.version <= spec.until, f"{spec.cmd.name} in version {dialect.version}"
+    if spec.pack is not None and dialect.version >= 100 and spec.cmd not in _OPENING:
+        return [spec.pack(MAGIC_100, volume, spec.cmd, spec.max_bytes, 0, *msgspec.structs.astuple(packet))]
+    if isinstance(packet, _DATA_PACKETS) and dialect.version >= 100:
+        assert len(packet.digest) == dialect.digest_bytes, "digest size is agreed in P_PROTOCOL"
+        size = 24 + dialect.digest_bytes + len(packet.data)
+        fields = packet.sector, packet.block_id, packet.seq, packet.flags
+        return [_DATA_FRAME.pack(MAGIC_100, volume, spec.cmd, size, 0, *fields) + packet.digest, packet.data]
+    pieces = spec.encode(packet, dialect)
     length = sum(map(len, pieces))
-    head = encode_header(cmd, length, volume, dialect)
-    if not pieces:
-        return [head]
+    head = encode_header(spec.cmd, length, volume, dialect)
     return [head + bytes(pieces[0]), *pieces[1:]] if len(pieces[0]) < 256 else [head, *pieces]
+
+
+def encode_data_header(
+    volume: int, payload_bytes: int, *, sector: int, block_id: int, seq: int, flags: int, cmd: int = Cmd.DATA
+) -> bytes:
+    """The first 40 bytes of a data frame (16-byte header); digest and data, `payload_bytes`, follow."""
+    return _DATA_FRAME.pack(MAGIC_100, volume, cmd, 24 + payload_bytes, 0, sector, block_id, seq, flags)
+
+
+def encode_ack(cmd: int, volume: int, *, sector: int, block_id: int, size_bytes: int, seq: int = 0) -> bytes:
+    """A whole acknowledgement frame (16-byte header)."""
+    return _DATA_FRAME.pack(MAGIC_100, volume, cmd, 24, 0, sector, block_id, size_bytes, seq)
 
 
 class FrameReader:
@@ -118,7 +141,27 @@ class FrameReader:
 
     def __iter__(self) -> Iterator[Frame]:
         """Whole frames only. Raises ProtocolError at the first bad header, length or value."""
-        while (frame := self._next()) is not None:
+        buffer, unpack_from = self._buffer, H100.unpack_from
+        while True:
+            start = self._start
+            if self._large is None and self._end - start >= 16:
+                magic, volume, cmd, length, pad = unpack_from(buffer, start)
+                spec = self._specs.get(cmd)
+                begin = start + 16
+                if (
+                    magic == MAGIC_100
+                    and spec is not None
+                    and spec[0] <= length <= spec[1]
+                    and begin + length <= self._end
+                    and volume >= CONNECTION_VOLUME
+                    and not pad
+                ):
+                    self._start = begin + length
+                    yield volume, spec[3](buffer, begin, length, self._dialect)
+                    continue
+            frame = self._next()
+            if frame is None:
+                return
             yield frame
 
     def _next(self) -> Frame | None:
@@ -161,7 +204,7 @@ class FrameReader:
         end = begin + length
         if end <= self._end:
             self._start = end
-            return volume, spec[2](memoryview(bytes(self._buffer[begin:end])), self._dialect)
+            return volume, spec[3](self._buffer, begin, length, self._dialect)
         if length >= COPY_BELOW_BYTES:
             self._large = large = _Large(volume, length, spec)
             large.filled = self._end - begin

@@ -7,10 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bollard.replica.protocol import packets as p
-from bollard.replica.protocol.commands import Channel, WireProtocol
+from bollard.replica.protocol.codec import encode
+from bollard.replica.protocol.commands import Channel, Cmd, WireProtocol
 from bollard.replica.protocol.dialect import SETUP, Dialect, Feature
 from bollard.replica.protocol.errors import ProtocolError
-from bollard.replica.protocol.frames import RECEIVE_BYTES, FrameReader, encode_frame, encode_header
+from bollard.replica.protocol.frames import (
+    RECEIVE_BYTES,
+    FrameReader,
+    encode_ack,
+    encode_data_header,
+    encode_frame,
+    encode_header,
+)
 
 NINE = Dialect(124, Feature(0x3F))
 
@@ -163,3 +171,25 @@ def test_flipped_bits_in_a_stream(data: st.DataObject) -> None:
         list(reader.feed(small))
     except ProtocolError:
         return
+
+
+@pytest.mark.parametrize("packet", [packet for _, packet in STREAM])
+def test_frames_are_header_and_payload(packet: p.Packet) -> None:
+    cmd, pieces = encode(packet, NINE)
+    payload = b"".join(pieces)
+    assert frame(packet, NINE, 3) == encode_header(cmd, len(payload), 3, NINE) + payload
+
+
+def test_short_cuts_make_the_same_bytes() -> None:
+    head = encode_data_header(2, 512, sector=8, block_id=7, seq=1, flags=256)
+    assert head + bytes(512) == frame(p.Data(8, 7, 1, 256, bytes(512)), NINE, 2)
+    ack = encode_ack(Cmd.WRITE_ACK, 2, sector=8, block_id=7, size_bytes=4096, seq=1)
+    assert ack == frame(p.WriteAck(8, 7, 4096, 1), NINE, 2)
+
+
+def test_digest_stands_before_the_data() -> None:
+    dialect = Dialect(124, Feature(0x3F), digest_bytes=4)
+    packet = p.Data(8, 7, 1, 0, b"d" * 512, b"1234")
+    raw = frame(packet, dialect)
+    assert raw[40:] == b"1234" + b"d" * 512
+    assert list(FrameReader(dialect=dialect).feed(raw)) == [(0, packet)]
