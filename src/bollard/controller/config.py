@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 CONFIG_PATH: Final = Path("/etc/bollard/controller.toml")
+STATE_PATH: Final = Path("/var/lib/bollard/controller")
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -59,7 +60,7 @@ class Logging(_Section, frozen=True):
 class Config(_Section, frozen=True):
     """The whole file."""
 
-    state_dir: str = "/var/lib/bollard"
+    state_dir: str = str(STATE_PATH)
     pki_dir: str = ""
     """Empty: `pki` in the state directory."""
     http: Http = Http()
@@ -104,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_place_flags(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--config", "-c", type=Path, help=f"TOML file (default {CONFIG_PATH}, if it is there)")
-    flags.add_argument("--state-dir", help="state directory (default /var/lib/bollard)")
+    flags.add_argument("--state-dir", help=f"state directory (default {STATE_PATH})")
     flags.add_argument("--pki-dir", help="keys and certificates (default: pki in the state directory)")
 
 

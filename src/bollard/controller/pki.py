@@ -65,8 +65,8 @@ class Pki:
                 details="Nothing was changed: a new authority would lock out every node that has joined.",
                 correction="To begin anew, move the folder away and join every node again.",
             )
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._tokens.mkdir(mode=0o700, exist_ok=True)
+        _make_folder(self.folder)
+        _make_folder(self._tokens)
         ca_key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Bollard cluster CA")])
         ca = _builder(name, name, ca_key.public_key(), ca_key.public_key())
@@ -100,7 +100,7 @@ class Pki:
             )
         assert _TOKEN.fullmatch(secret), "the source of secrets gives letters, digits, '_' and '-'"
         self._forget_expired(now_ms)
-        self._tokens.mkdir(mode=0o700, exist_ok=True)
+        _make_folder(self._tokens)
         kept = msgspec.json.encode(_Token(name, now_ms + ttl_s * 1000))
         _write(self._tokens / _hashed(secret), kept)
         return secret
@@ -259,6 +259,19 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 
+def _make_folder(path: Path) -> None:
+    if not path.exists():
+        path.mkdir(mode=0o700, parents=True)
+        _give_to_owner(path)
+
+
+def _give_to_owner(path: Path) -> None:
+    """Root may run the commands; the controller's own user, who has the folder, must be able to read it."""
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
 def _write(path: Path, content: bytes, mode: int = 0o600) -> None:
     """A new file, whole and on the disk, or none."""
     new = path.with_name(path.name + ".new")
@@ -267,4 +280,5 @@ def _write(path: Path, content: bytes, mode: int = 0o600) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+    _give_to_owner(new)
     new.rename(path)

@@ -16,8 +16,8 @@ def settled(tmp_path: Path, text: str, *flags: str) -> Config:
 def test_defaults(tmp_path: Path) -> None:
     config = settled(tmp_path, "")
     assert (config.http.listen, config.http.port) == ("127.0.0.1", 3370)
-    assert config.state == Path("/var/lib/bollard")
-    assert config.pki == Path("/var/lib/bollard/pki")
+    assert config.state == Path("/var/lib/bollard/controller")
+    assert config.pki == Path("/var/lib/bollard/controller/pki")
     assert not config.https.enabled
     assert not config.link.insecure_plain
 

@@ -1,5 +1,6 @@
 """The authority and its tokens: who gets a certificate, and who does not."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -146,3 +147,13 @@ def test_a_token_needs_a_node_name_and_an_authority(pki: Pki, tmp_path: Path) ->
         pki.create_token("-bad", 60, NOW_MS, SECRET)
     with pytest.raises(NotFound, match="no certificate authority"):
         Pki(tmp_path / "none").create_token("n1", 60, NOW_MS, SECRET)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
+def test_what_root_makes_belongs_to_the_owner_of_the_state_directory(tmp_path: Path) -> None:
+    os.chown(tmp_path, 65534, 65534)
+    pki = Pki(tmp_path / "pki")
+    pki.init(NOW_MS)
+    pki.create_token("n1", 60, NOW_MS, SECRET)
+    assert {path.stat().st_uid for path in tmp_path.rglob("*")} == {65534}
