@@ -26,6 +26,8 @@ class Procedure(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind
     node: NodeName | None = None
     arguments: dict[str, str] = {}
     started_ms: int = 0
+    revision: int = 0
+    """Of the cluster in which the phase began: a node's report of an older one says nothing about it."""
     message: str = ""
     """What it waits for, for people."""
 

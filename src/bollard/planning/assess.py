@@ -1,6 +1,18 @@
 """What follows from the reports and from time: automatics, procedures' phases, finished removals."""
 
-from bollard.domain.answers import Decision
+from typing import assert_never
+
+import msgspec
+
+from bollard.domain import props
+from bollard.domain.answers import Decision, Entry
+from bollard.domain.ids import Key, key_of
+from bollard.domain.nodes import NodePhase
+from bollard.domain.procedures import Procedure, Verb
+from bollard.domain.resources import Resource, ResourceDefinition, Tombstone
+from bollard.planning import automatics, leaving, replicas
+from bollard.planning.draft import Draft
+from bollard.planning.procedures import evacuate, migrate_disk, resize, toggle_disk
 from bollard.planning.world import World
 
 __all__ = ["assess"]
@@ -12,4 +24,99 @@ def assess(world: World, definitions: tuple[str, ...] | None = None) -> Decision
     Finishes tombstones that their node reports removed, lets procedures take their next phase, keeps
     tie-breakers and quorum right. Never waits for a node that is offline.
     """
-    raise NotImplementedError
+    draft = Draft(world)
+    keys = list(world.cluster.definitions) if definitions is None else [key_of(one) for one in definitions]
+    _finish_tombstones(draft, None if definitions is None else set(keys))
+    said: list[Entry] = []
+    for key in keys:
+        definition = draft.definition(key)
+        if definition is not None:
+            _note_up_to_date(draft, definition)
+    for procedure in list(world.cluster.procedures.values()):
+        if definitions is None or procedure.definition is None or key_of(procedure.definition) in keys:
+            said += _advance(draft, procedure)
+    _finish_nodes(draft)
+    said += automatics.settle(draft, _unsettled(draft, keys))
+    return Decision(changes=draft.changes(), entries=tuple(said))
+
+
+def _finish_tombstones(draft: Draft, keys: set[Key] | None) -> None:
+    for seen_key, seen in draft.world.observed.nodes.items():
+        if not seen.removed:
+            continue
+        for stone in draft.cluster.tombstones_on(seen_key):
+            if stone.resource_uuid in seen.removed and (keys is None or key_of(stone.definition) in keys):
+                draft.drop(stone)
+
+
+def _note_up_to_date(draft: Draft, definition: ResourceDefinition) -> None:
+    """First replicas that were complete once are replicas like any other from then on."""
+    fresh = [
+        resource
+        for resource in draft.resources_of(definition.name)
+        if any(volume.day0 for volume in resource.volumes)
+    ]
+    complete = [resource for resource in fresh if replicas.up_to_date(draft.world, resource)]
+    for resource in complete:
+        volumes = tuple(msgspec.structs.replace(volume, day0=False) for volume in resource.volumes)
+        draft.put(msgspec.structs.replace(resource, volumes=volumes))
+    if complete and not all(volume.initialized for volume in definition.volumes):
+        draft.put(_initialized(definition, complete[0]))
+
+
+def _initialized(definition: ResourceDefinition, by: Resource) -> ResourceDefinition:
+    key = props.INITIAL_UP_TO_DATE_ON.key
+    volumes = tuple(
+        volume
+        if volume.initialized
+        else msgspec.structs.replace(volume, initialized=True, props={key: by.node.upper()} | volume.props)
+        for volume in definition.volumes
+    )
+    return msgspec.structs.replace(definition, volumes=volumes)
+
+
+def _advance(draft: Draft, procedure: Procedure) -> list[Entry]:
+    match procedure.verb:
+        case Verb.RESIZE:
+            return resize.advance(draft, procedure)
+        case Verb.TOGGLE_DISK:
+            return toggle_disk.advance(draft, procedure)
+        case Verb.MIGRATE_DISK:
+            return migrate_disk.advance(draft, procedure)
+        case Verb.EVACUATE:
+            return evacuate.advance(draft, procedure)
+        case _:
+            assert_never(procedure.verb)
+
+
+def _finish_nodes(draft: Draft) -> None:
+    """A node that was to be deleted goes when nothing is left on it."""
+    for node in draft.cluster.nodes.values():
+        if node.phase is not NodePhase.DELETING or draft.cluster.resources_on(node.name):
+            continue
+        left = [
+            stone
+            for stone in draft.cluster.tombstones_on(node.name)
+            if draft.get(Tombstone, "tombstone", stone.key) is not None
+        ]
+        if not left:
+            leaving.forget(draft, node)
+
+
+def _unsettled(draft: Draft, keys: list[Key]) -> list[Key]:
+    """Definitions whose tie-breaker or quorum may be wrong: those that change, and those that lack one."""
+    touched = dict.fromkeys(draft.touched_definitions())
+    usable = {
+        key
+        for key, node in draft.cluster.nodes.items()
+        if node.holds_storage
+        and node.phase is NodePhase.NORMAL
+        and draft.world.observed.node(node.name).online
+    }
+    for key in keys:
+        resources = draft.resources_of(key)
+        pair = len(resources) == 2 and all(resource.diskful for resource in resources)
+        # Without a node to spare there is nothing to look for, and this is asked on every tick.
+        if pair and usable - {key_of(resource.node) for resource in resources}:
+            touched[key] = None
+    return list(touched)

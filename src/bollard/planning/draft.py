@@ -67,6 +67,22 @@ class Draft:
         keys.update(dict.fromkeys(key_of(record.definition) for record in before_after))
         return [key for key in keys if self._get("definition", key) is not None]
 
+    def touched_resources(self) -> list[tuple[str, str, bool]]:
+        """(definition, node, whether it is there afterwards) of all that the changes concern."""
+        keys = dict.fromkeys(self._over.get("definition", {}))
+        keys.update(
+            (key_of(cast("Resource", record).definition), None)
+            for key, after in self._over.get("resource", {}).items()
+            for record in (after, self.cluster.resources.get(key))
+            if record is not None
+        )
+        found: list[tuple[str, str, bool]] = []
+        for key in keys:
+            after = {one.key: one for one in self.resources_of(key)}
+            before = {one.key: one for one in self.cluster.resources_of(key)}
+            found += [(one.definition, one.node, one.key in after) for one in (before | after).values()]
+        return found
+
     def find_node(self, name: str) -> Node:
         """The node of that name. Raises Invalid or NotFound."""
         node = self._get("node", key_of(node_name(name)))

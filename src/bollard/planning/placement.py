@@ -253,15 +253,7 @@ def _storage_class(request: Request, provider: ProviderKind) -> str:
     """Pools of different classes are not mixed in one resource; empty: any may stand with any."""
     if request.diskless or props.ALLOW_MIXING.truth(*request.maps):
         return ""
-    match provider:
-        case ProviderKind.LVM | ProviderKind.LVM_THIN:
-            return provider
-        case ProviderKind.ZFS | ProviderKind.ZFS_THIN:
-            return "ZFS"
-        case ProviderKind.FILE | ProviderKind.FILE_THIN:
-            return "FILE"
-        case _:
-            return provider
+    return sizes.storage_class(provider)
 
 
 def _diskless_names(request: Request) -> set[str]:

@@ -133,7 +133,7 @@ def _no_pool(draft: Draft, node: Node, name: str) -> NotFound:
     known = draft.cluster.pool_definitions.get(key_of(name)) is not None
     default = key_of(name) == "DFLTSTORPOOL"
     return NotFound(
-        Subject.POOL if known or default else Subject.POOL_DEFINITION,
+        _missing_pool_subject(known=known, default=default),
         name,
         f"There is no storage pool '{name}' on the node '{node.name}'",
         cause="No pool was named, so the default one was looked for."
@@ -150,6 +150,12 @@ def _no_pool(draft: Draft, node: Node, name: str) -> NotFound:
         )
         + ".",
     )
+
+
+def _missing_pool_subject(*, known: bool, default: bool) -> Subject:
+    if default:
+        return Subject.POOL_CONFIGURATION
+    return Subject.POOL if known else Subject.POOL_DEFINITION
 
 
 def _check_space(

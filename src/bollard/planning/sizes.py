@@ -20,6 +20,7 @@ __all__ = [
     "net_of",
     "peer_slots_of",
     "space_in",
+    "storage_class",
     "zero_filled",
 ]
 
@@ -49,6 +50,17 @@ class Space(msgspec.Struct, frozen=True):
 def zero_filled(provider: ProviderKind) -> bool:
     """Whether new volumes of this provider read as zeroes, so that replicas need no first sync."""
     return provider not in _NOT_ZEROED
+
+
+def storage_class(provider: ProviderKind) -> str:
+    """Providers of one class may stand in one resource; of different ones only where mixing is allowed."""
+    match provider:
+        case ProviderKind.ZFS | ProviderKind.ZFS_THIN:
+            return "ZFS"
+        case ProviderKind.FILE | ProviderKind.FILE_THIN:
+            return "FILE"
+        case _:
+            return provider
 
 
 def space_in(world: World, pool: StoragePool, overprovision: float | None = None) -> Space:

@@ -1,22 +1,67 @@
 """Command x World -> Decision, or a DomainError and nothing has happened. One file per noun."""
 
+from bollard.domain import commands as c
 from bollard.domain.answers import Decision
-from bollard.domain.commands import Command
 from bollard.domain.errors import Subject, Unsupported
+from bollard.planning.assess import assess
+from bollard.planning.decide import (
+    definitions,
+    disks,
+    groups,
+    net_interfaces,
+    nodes,
+    placing,
+    pool_definitions,
+    pools,
+    resources,
+    settings,
+    volume_definitions,
+)
 from bollard.planning.world import World
 
 __all__ = ["decide"]
 
 
-def decide(command: Command, world: World) -> Decision:
+def decide(command: c.Command, world: World) -> Decision:
     """Decide one command against the world as it is. Pure: the caller stores what comes out, or does not.
 
     Raises a DomainError when the command is refused, Unsupported when it belongs to a capability that is
     not there.
     """
-    raise Unsupported(
-        Subject.COMMAND,
-        type(command).__name__,
-        f"{type(command).__name__} is not supported yet",
-        correction=f"The command belongs to a capability this version does not have; now: {world.now_ms}.",
-    )
+    match command:
+        case c.CreateNode() | c.ModifyNode() | c.DeleteNode() | c.LoseNode():
+            return nodes.decide(command, world)
+        case c.CreateNetInterface() | c.ModifyNetInterface() | c.DeleteNetInterface():
+            return net_interfaces.decide(command, world)
+        case c.CreatePoolDefinition() | c.ModifyPoolDefinition() | c.DeletePoolDefinition():
+            return pool_definitions.decide(command, world)
+        case c.CreatePool() | c.ModifyPool() | c.DeletePool():
+            return pools.decide(command, world)
+        case c.CreateGroup() | c.ModifyGroup() | c.DeleteGroup():
+            return groups.decide(command, world)
+        case c.CreateVolumeGroup() | c.ModifyVolumeGroup() | c.DeleteVolumeGroup():
+            return groups.decide(command, world)
+        case c.CreateDefinition() | c.ModifyDefinition() | c.DeleteDefinition():
+            return definitions.decide(command, world)
+        case c.CreateVolumeDefinition() | c.ModifyVolumeDefinition() | c.DeleteVolumeDefinition():
+            return volume_definitions.decide(command, world)
+        case c.CreateResources() | c.ModifyResource() | c.DeleteResource() | c.ModifyVolume():
+            return resources.decide(command, world)
+        case c.Autoplace() | c.SpawnResource() | c.AdjustGroup() | c.MakeAvailable():
+            return placing.decide(command, world)
+        case c.ToggleDisk() | c.ActivateResource() | c.DeactivateResource():
+            return disks.decide(command, world)
+        case c.ModifyController() | c.ModifyConnection():
+            return settings.decide(command, world)
+        case c.ModifyKeyValueStore() | c.DeleteKeyValueStore():
+            return settings.decide(command, world)
+        case c.Tick():
+            return assess(world, command.definitions)
+        case _:
+            name = type(command).__name__
+            raise Unsupported(
+                Subject.COMMAND,
+                name,
+                f"{name} is not supported",
+                cause="It belongs to a capability that this version does not have.",
+            )

@@ -1,0 +1,114 @@
+"""Emptying a node: each of its resources goes when enough others are complete without it.
+
+One procedure a node, phase `moving`. On every tick each resource there is looked at: without a disk, or with
+enough complete copies elsewhere, it is removed; else a new replica is placed elsewhere, once. Invariant: the
+number of complete copies never falls below the place count of the group, nor below one. In-use resources
+wait. The node stays marked as evacuating until it is restored or deleted.
+"""
+
+import msgspec
+
+from bollard.domain.answers import Entry
+from bollard.domain.errors import Exhausted
+from bollard.domain.nodes import Node, NodePhase
+from bollard.domain.procedures import Procedure, Verb
+from bollard.domain.resources import DiskKind, Resource, ResourceDefinition
+from bollard.planning import effective, placement, replicas
+from bollard.planning.draft import Draft
+from bollard.planning.layers import drbd
+from bollard.planning.procedures import toggle_disk
+
+__all__ = ["MOVING", "NEXT", "advance", "start"]
+
+MOVING = "moving"
+NEXT: dict[str, str | None] = {MOVING: None}
+"""The table of phases; None ends the procedure."""
+
+
+def start(draft: Draft, node: Node) -> None:
+    """Mark the node and begin."""
+    draft.put(msgspec.structs.replace(node, phase=NodePhase.EVACUATING))
+    draft.put(
+        Procedure(
+            verb=Verb.EVACUATE,
+            uuid=draft.world.draw.uuid(),
+            phase=MOVING,
+            node=node.name,
+            started_ms=draft.world.now_ms,
+            revision=draft.cluster.revision + 1,
+            message="Replicas are moved to other nodes.",
+        )
+    )
+
+
+def advance(draft: Draft, procedure: Procedure) -> list[Entry]:
+    """Remove what may go, place what is missing; end when nothing is left."""
+    assert procedure.node is not None
+    node = draft.cluster.nodes.get(Node(name=procedure.node, uuid=procedure.uuid).key)
+    if node is None or node.phase is not NodePhase.EVACUATING:
+        draft.drop(procedure)
+        return []
+    mine = draft.cluster.resources_on(node.name)
+    for resource in mine:
+        _move(draft, resource)
+    if not mine:
+        draft.drop(procedure)
+    return []
+
+
+def _move(draft: Draft, resource: Resource) -> None:
+    definition = draft.definition(resource.definition)
+    assert definition is not None
+    seen = replicas.online_seen(draft.world, resource)
+    if seen is not None and seen.in_use:
+        return
+    if not replicas.replicated(definition):
+        return
+    others = [one for one in draft.resources_of(definition.name) if one.node != resource.node]
+    staying = [one for one in replicas.diskful(others) if not _leaving(draft, one)]
+    wanted = draft.group_of(definition).select_filter.place_count or 1
+    complete = sum(1 for one in staying if replicas.up_to_date(draft.world, one))
+    if not resource.diskful or complete >= max(1, wanted):
+        replicas.bury(draft, resource)
+    elif len(staying) < wanted:
+        _place_another(draft, definition, others)
+
+
+def _leaving(draft: Draft, resource: Resource) -> bool:
+    return draft.node(resource.node).phase is not NodePhase.NORMAL
+
+
+def _place_another(draft: Draft, definition: ResourceDefinition, others: list[Resource]) -> None:
+    """A new replica elsewhere; a tie-breaker that is there already gets a disk."""
+    request = placement.Request(
+        name=definition.name,
+        count=1,
+        size_kib=replicas.gross_total(draft, definition),
+        filter=draft.group_of(definition).select_filter,
+        layers=replicas.stack_of(definition),
+        on=tuple(one.node for one in replicas.diskful(others)),
+        excluded=tuple(one.node for one in others if not one.diskful and one.made_by != "tie-breaker"),
+        maps=effective.definition_maps(draft.cluster, definition),
+    )
+    try:
+        chosen = placement.place(request, draft.world).chosen[0]
+    except Exhausted:
+        return
+    pool = draft.pool(chosen.node, chosen.pool)
+    assert pool is not None
+    pools = {volume.number: pool for volume in definition.volumes} or {0: pool}
+    present = draft.resource(definition.name, chosen.node)
+    if present is not None:
+        toggle_disk.start_adding(draft, present, pools, made_by="autoplacer")
+        return
+    slots = definition.peer_slots or drbd.PEER_SLOTS_DEFAULT
+    if len(replicas.diskful(others)) + 1 > slots:
+        return
+    replicas.add(
+        draft,
+        definition,
+        draft.node(chosen.node),
+        disk=DiskKind.DISKFUL,
+        pools=pools,
+        made_by="autoplacer",
+    )
