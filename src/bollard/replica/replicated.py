@@ -26,9 +26,7 @@ from bollard.replica.protocol.config import (
     parse_options,
 )
 from bollard.replica.protocol.frames import FrameReader
-from bollard.replica.protocol.states import DiskState
 from bollard.replica.served import ReplicatedVolume
-from bollard.replica.status import resource_status
 from bollard.replica.storage import Storage
 from bollard.replica.trouble import Trouble, from_os_error
 from bollard.wire.engine import ErrorCode, PeerSpec, ResourceSpec, VolumeSpec
@@ -244,8 +242,8 @@ class ReplicatedResource:
 
     def status(self) -> dict[str, Any]:
         """The present state in the shape of `drbdsetup status --json`."""
-        openers = {number: volume.openers for number, volume in self._volumes.items()}
-        state = resource_status(self.core, openers)
+        state = self.core.status_record()
+        state["kind"] = "replicated"
         if self.broken:
             state["fault"] = self.broken
         return state
@@ -397,9 +395,8 @@ class ReplicatedResource:
         _log.log(_LEVELS.get(act.level, logging.INFO), "resource %s: %s", self.spec.name, act.text)
 
     def readable_disk(self, number: int) -> Disk | None:
-        """The disk whose holes are the volume's: only one with current data counts."""
-        volume = self.core.volumes.get(number)
-        if volume is None or volume.disk is not DiskState.UP_TO_DATE:
+        """The disk that holds the volume's current data and may be read without asking the core."""
+        if self.broken or not self.core.reads_locally(number):
             return None
         return self._storage.disks.get(number)
 

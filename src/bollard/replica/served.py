@@ -31,7 +31,7 @@ class ReplicatedVolume:
 
     block_bytes = _ONE_BLOCK
     read_only = False
-    serves_at_once = False
+    serves_at_once = True
 
     def __init__(self, owner: Owner, name: str, number: int) -> None:
         self._owner = owner
@@ -63,8 +63,9 @@ class ReplicatedVolume:
         self.openers -= 1
         self._owner.pump(e.Close(self.number))
 
-    def read_at_once(self, offset: int, length: int) -> Buffer | None:  # noqa: ARG002  the core decides
-        return None
+    def read_at_once(self, offset: int, length: int) -> Buffer | None:
+        disk = self._owner.readable_disk(self.number)
+        return disk.data.read_now(offset, length) if disk is not None else None
 
     def write_at_once(self, offset: int, data: Buffer) -> bool:  # noqa: ARG002  the core decides
         return False
