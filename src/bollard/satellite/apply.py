@@ -22,29 +22,30 @@ from bollard.domain.steps import (
 from bollard.domain.targets import TargetPool, TargetResource
 from bollard.satellite.drivers import LAYERS, PROVIDERS, Provider
 from bollard.satellite.host.base import BackingSeen, Host, HostError
-from bollard.wire.engine import ResourceSpec
+from bollard.satellite.sight import Sight
 
 __all__ = ["apply", "pool_of"]
 
 Pools = Mapping[Key, TargetPool]
 
 
-async def apply(step: Step, pools: Pools, running: ResourceSpec | None, host: Host) -> None:
-    """Carry out a step. `running` is what the data process has under the resource's name now.
+async def apply(step: Step, pools: Pools, sight: Sight, host: Host) -> bool:
+    """Carry out a step; whether anything changed. `sight` may lack backings: they are looked for.
 
     Raises HostError; then the step is done not at all, in part, or whole, and may be repeated.
     """
+    running = sight.spec
     layer = LAYERS[LayerKind.DRBD]
     match step:
         case CreateBacking():
             pool, provider = pool_of(step.pool, pools)
-            await provider.create(step, pool, host)
+            return await provider.create(step, pool, host)
         case GrowBacking():
             pool, provider = pool_of(step.pool, pools)
-            await provider.grow(step, pool, host)
+            return await provider.grow(step, pool, host)
         case RemoveBacking():
             pool, provider = pool_of(step.pool, pools)
-            await provider.remove(step, pool, host)
+            return await provider.remove(step, pool, host)
         case ShrinkBacking():
             raise HostError(
                 f"Volume {step.number} of '{step.resource}' cannot be made smaller",
@@ -57,14 +58,17 @@ async def apply(step: Step, pools: Pools, running: ResourceSpec | None, host: Ho
             backing = await _backing(step.resource, step.pool, step.volume_uuid, pools, host)
             await layer.format(step, await provider.activate(backing, host), host)
             await provider.mark(step, pool, host)
+            return True
         case ConfigureReplication() | ExportPlain():
-            await _open(step.target, pools, host)
+            return await _open(step.target, pools, sight, host)
         case ResizeReplication():
             if running is not None and running.uuid == step.uuid:
-                await layer.grow(step, running.name, host)
+                return await layer.grow(step, running.name, host)
+            return False
         case RemoveReplication() | RemoveExport():
             if running is not None and running.uuid == step.uuid:
-                await layer.close(running.name, host)
+                return await layer.close(running.name, host)
+            return False
         case _:
             assert_never(step)
 
@@ -87,16 +91,19 @@ def pool_of(name: str, pools: Pools) -> tuple[TargetPool, Provider]:
     return pool, provider
 
 
-async def _open(target: TargetResource, pools: Pools, host: Host) -> None:
+async def _open(target: TargetResource, pools: Pools, sight: Sight, host: Host) -> bool:
+    seen = {backing.local.volume_uuid: backing for backing in sight.backings}
     backings: dict[int, BackingSeen] = {}
     paths: dict[int, str] = {}
     for volume in target.volumes:
         if volume.gross_kib is not None:
-            backing = await _backing(target.name, volume.pool, volume.uuid, pools, host)
             _, provider = pool_of(volume.pool, pools)
+            backing = seen.get(volume.uuid)
+            if backing is None:
+                backing = await _backing(target.name, volume.pool, volume.uuid, pools, host)
             backings[volume.number] = backing
             paths[volume.number] = await provider.activate(backing, host)
-    await LAYERS[LayerKind.DRBD].open(target, backings, paths, host)
+    return await LAYERS[LayerKind.DRBD].open(target, backings, paths, host)
 
 
 async def _backing(resource: str, pool_name: str, uuid: Uuid, pools: Pools, host: Host) -> BackingSeen:

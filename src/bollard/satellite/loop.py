@@ -7,6 +7,8 @@ import asyncio
 import logging
 from typing import Final
 
+import msgspec
+
 from bollard.domain.ids import Key
 from bollard.domain.ports import Clock
 from bollard.domain.seen import Problem
@@ -156,19 +158,24 @@ class Loop:
             steps = diff(target, stones, local)
             if not steps or steps == done:
                 return sight, bool(steps), None
+            changed = False
             for step in steps:
                 if self._wishes.resources.get(key) is not target or self._wishes.stones(key) != stones:
                     self._work.wake(key)
                     return sight, True, None
                 _log.info("%s: %s", name, type(step).__name__)
                 try:
-                    await apply(step, self._wishes.pools, sight.spec, self._host)
+                    # What an earlier step changed is looked at again by the step that needs it.
+                    known = msgspec.structs.replace(sight, backings=()) if changed else sight
+                    changed |= await apply(step, self._wishes.pools, known, self._host)
                 except HostError as error:
                     return await self._looking.at(key), True, error.problem()
                 if isinstance(step, ConfigureReplication | ExportPlain):
                     self._applied[key] = fingerprint(step.target)
-            self._pools.wake()
-            done, sight = steps, await self._looking.at(key)
+            done = steps
+            if changed:
+                self._pools.wake()
+                sight = await self._looking.at(key)
         return sight, True, None
 
     def _report(

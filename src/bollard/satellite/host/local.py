@@ -120,12 +120,9 @@ def _seen(name: str, info: os.stat_result, path: str) -> FileSeen | None:
 
 
 def _marked(folder: str, suffix: str, prefix: str) -> tuple[Marked, ...]:
-    with os.scandir(folder) as entries:
-        markers = sorted(
-            entry.name
-            for entry in entries
-            if entry.name.endswith(suffix) and entry.name.upper().startswith(prefix.upper())
-        )
+    start, length = prefix.upper(), len(prefix)
+    names = os.listdir(folder)  # noqa: PTH208  # thousands of names, again and again
+    markers = sorted(name for name in names if name[:length].upper() == start and name.endswith(suffix))
     found = []
     for marker in markers:
         name = marker.removesuffix(suffix)
