@@ -135,7 +135,7 @@ class StandIn:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         frames = FrameReader(FRAME_BYTES_MAX)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, asyncio.CancelledError):
             while data := await reader.read(1 << 20):
                 frames.feed(data)
                 while (payload := frames.next()) is not None:
