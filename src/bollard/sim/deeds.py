@@ -38,7 +38,13 @@ POOL: Final = "pool"
 def setup_commands(nodes: tuple[str, ...]) -> Iterator[Command]:
     """A cluster with a pool on every node and a group of two replicas."""
     for number, node in enumerate(nodes):
-        address = NewNetInterface(name="default", address=f"10.0.0.{number + 1}", satellite_port=3366)
+        address = NewNetInterface(
+            name="default",
+            address=f"10.0.0.{number + 1}",
+            satellite_port=3366,
+            satellite_encryption="PLAIN",
+            is_active=True,
+        )
         yield CreateNode(name=node, net_interfaces=(address,))
     for node in nodes:
         yield CreatePool(

@@ -76,6 +76,9 @@ class _History:
             cluster.start_satellite(node)
         for command in setup_commands(nodes):
             await self._submit(command)
+        if self._report.refused:
+            self._violated("the cluster could not be set up")
+            return
         self._deeds = Deeds(cluster, self._rng)
         try:
             for _ in range(self._report.steps):
@@ -109,7 +112,7 @@ class _History:
             return
         begun_s = asyncio.get_running_loop().time()
         self._report.commands += 1
-        self._tell(f"asked {command}")
+        self._tell(f"asked {msgspec.json.encode(command).decode()}")
         try:
             answer = await service.submit(command)
         except DomainError as error:
