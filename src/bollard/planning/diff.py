@@ -60,10 +60,14 @@ def diff(target: TargetResource | None, tombstones: Iterable[Tombstone], local: 
 def fingerprint(target: TargetResource) -> str:
     """A digest of all that the engine's configuration depends on (secrets included, but not readable).
 
-    What only matters while something is made (the first generation) is left out.
+    What only matters while something is made (the first generation), and what is a request rather than a
+    configuration (an online verify), is left out.
     """
     volumes = tuple(msgspec.structs.replace(volume, current_gi=None) for volume in target.volumes)
-    plain = msgspec.structs.replace(target, volumes=volumes, props={})
+    replication = target.replication
+    if replication is not None:
+        replication = msgspec.structs.replace(replication, verify_request=0)
+    plain = msgspec.structs.replace(target, volumes=volumes, props={}, replication=replication)
     encoded = msgspec.json.encode(plain, order="deterministic")
     return hashlib.sha256(encoded).hexdigest()[:32]
 

@@ -43,6 +43,8 @@ def decide(command: c.Command, world: World) -> Decision:
             return groups.decide(command, world)
         case c.CreateDefinition() | c.ModifyDefinition() | c.DeleteDefinition():
             return definitions.decide(command, world)
+        case c.VerifyDefinition():
+            return definitions.decide(command, world)
         case c.CreateVolumeDefinition() | c.ModifyVolumeDefinition() | c.DeleteVolumeDefinition():
             return volume_definitions.decide(command, world)
         case c.CreateResources() | c.ModifyResource() | c.DeleteResource() | c.ModifyVolume():

@@ -10,8 +10,9 @@ from bollard.domain.commands import (
     DeleteDefinition,
     ModifyDefinition,
     PropsChange,
+    VerifyDefinition,
 )
-from bollard.domain.errors import Exists, InUse, Invalid, Subject
+from bollard.domain.errors import Conflict, Exists, InUse, Invalid, Subject
 from bollard.domain.ids import DEFAULT_GROUP, ResourceName, key_of, resource_name
 from bollard.domain.layers import LayerKind, complete_stack, layer_kind
 from bollard.domain.props import Scope
@@ -26,7 +27,7 @@ from bollard.planning.world import World
 
 __all__ = ["decide", "new", "parsed_stack", "refuse_in_use"]
 
-Commands = CreateDefinition | ModifyDefinition | DeleteDefinition
+Commands = CreateDefinition | ModifyDefinition | DeleteDefinition | VerifyDefinition
 _TRANSPORTS = frozenset({"IP", "RDMA", "ROCE"})
 PORT_MAX = 65535
 
@@ -41,6 +42,8 @@ def decide(command: Commands, world: World) -> Decision:
             return _modify(command, draft)
         case DeleteDefinition():
             return _delete(command, draft)
+        case VerifyDefinition():
+            return _verify(command, draft)
         case _:
             assert_never(command)
 
@@ -246,3 +249,21 @@ def _delete(command: DeleteDefinition, draft: Draft) -> Decision:
         refs | {"UUID": found.uuid},
     )
     return outcome(draft, [done])
+
+
+def _verify(command: VerifyDefinition, draft: Draft) -> Decision:
+    found = draft.find_definition(command.name)
+    disks = replicas.diskful(draft.cluster.resources_of(found.name))
+    complete = [resource for resource in disks if replicas.up_to_date(draft.world, resource)]
+    if not replicas.replicated(found) or len(complete) < 2:
+        raise Conflict(
+            Subject.REPLICA_COUNT,
+            found.name,
+            f"'{found.name}' cannot be verified",
+            cause=f"{len(complete)} complete replicas can be reached, and two are compared.",
+            correction="Bring its nodes online and let them finish their resync.",
+        )
+    draft.put(msgspec.structs.replace(found, verify_request=found.verify_request + 1))
+    refs = entries.refs_of(definition=found.name)
+    message = f"The replicas of '{found.name}' are being compared"
+    return outcome(draft, [entries.modified(Subject.RESOURCE_DEFINITION, message, refs)])
