@@ -21,7 +21,7 @@ from bollard.domain.ids import GroupName, ResourceName, Uuid
 from bollard.domain.resources import ResourceDefinition
 
 CLIENTS = (1, 8, 32)
-SECONDS = 2.0
+SECONDS = 1.5
 ROUNDS = 3
 
 Client = Callable[[int], Awaitable[None]]
