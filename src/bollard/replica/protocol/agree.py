@@ -1,0 +1,331 @@
+"""What two nodes tell each other when they connect, what they conclude, and what changes on both from then on.
+
+The decision itself is handshake.decide; here are its inputs and its consequences.
+"""
+
+from typing import TYPE_CHECKING
+
+from bollard.domain.units import SECTOR_BYTES
+from bollard.replica.protocol import packets as p
+from bollard.replica.protocol.config import QUORUM_OFF
+from bollard.replica.protocol.errors import ProtocolError
+from bollard.replica.protocol.generations import connect_in_sync, set_current
+from bollard.replica.protocol.handshake import changed_since_sent, decide
+from bollard.replica.protocol.model import Peer, PeerDevice, Phase, Volume
+from bollard.replica.protocol.outcomes import Decision, Rule, Settings, Side, Strategy
+from bollard.replica.protocol.split_brain import LostRole, judge_lost_role
+from bollard.replica.protocol.states import ConnState, DiskState, ReplState, Role
+from bollard.replica.protocol.twopc import Vote
+from bollard.replica.protocol.uuids import UuidFlag, same
+
+if TYPE_CHECKING:
+    from bollard.replica.protocol.resource import Resource
+
+MAX_BIO_BYTES = 1 << 20
+
+
+class Agreement:
+    """The handshake of one connection, volume by volume."""
+
+    def __init__(self, resource: "Resource") -> None:
+        self.r = resource
+        self.core = resource.core
+
+    # -- telling
+
+    def send_handshake(self, peer: Peer) -> None:
+        """Everything the decision needs, once a link."""
+        if peer.handshake_sent:
+            return
+        peer.handshake_sent = True
+        options = self.core.options
+        for volume in self.core.volumes.values():
+            device = peer.devices[volume.number]
+            settings = p.SyncParam89(
+                resync_rate_kib_s=max(1, options.resync_bytes_per_s >> 10),
+                verify_alg=options.verify_alg,
+                csums_alg=options.csums_alg,
+            )
+            self.core.send(peer, settings, volume.number)
+            self.core.send(peer, self.sizes_of(volume), volume.number)
+            device.sent_side = self.my_side(device)
+            self.send_uuids(device)
+            self.r.news.send_state(device)
+
+    def sizes_of(self, volume: Volume) -> p.Sizes:
+        capacity = self.r.disks.capacity_bytes(volume)
+        return p.Sizes(
+            capacity // SECTOR_BYTES,
+            volume.config.size_bytes // SECTOR_BYTES,
+            volume.size_bytes // SECTOR_BYTES,
+            MAX_BIO_BYTES,
+            0,
+            p.QueueLimits(io_min_bytes=4096, discard_enabled=1, discard_zeroes=1),
+        )
+
+    def send_uuids(self, device: PeerDevice, *, flags: int = 0, weak: int = 0) -> None:
+        """The generations of a disk, or the one that a diskless node knows."""
+        volume, peer = device.volume, device.peer
+        if volume.superblock is None or volume.disk < DiskState.INCONSISTENT:
+            self.core.send(peer, p.CurrentUuid(volume.exposed_uuid, weak), volume.number)
+            return
+        side = self.my_side(device)
+        packet = p.Uuids110(
+            side.current, side.dirty_bits, side.flags | flags, weak, side.bitmap_uuids, side.history
+        )
+        self.core.send(peer, packet, volume.number)
+
+    def my_side(self, device: PeerDevice) -> Side:
+        """This node as the peer sees it."""
+        volume, peer = device.volume, device.peer
+        generations = self.r.disks.generations(volume)
+        superblock = volume.superblock
+        if superblock is None or volume.bitmap is None:
+            return Side(
+                node_id=self.core.node_id, current=volume.exposed_uuid, disk=volume.disk, role=self.core.role
+            )
+        nodes = [node for node, entry in enumerate(superblock.peers) if entry.bitmap_index >= 0]
+        flags = UuidFlag.STABLE
+        for flag, holds in (
+            (UuidFlag.DISCARD_MY_DATA, peer.discard_my_data),
+            (UuidFlag.CRASHED_PRIMARY, volume.crashed_primary),
+            (UuidFlag.INCONSISTENT, volume.disk == DiskState.INCONSISTENT),
+            (UuidFlag.RECONNECT, device.was_connected),
+            (UuidFlag.PRIMARY_LOST_QUORUM, volume.lost_quorum_as_primary and not volume.quorum),
+        ):
+            if holds:
+                flags |= flag
+        return Side(
+            node_id=self.core.node_id,
+            current=generations.current,
+            bitmap_uuids=generations.pairs(nodes),
+            history=generations.history,
+            flags=int(flags),
+            dirty_bits=volume.bitmap.count(device.slot) if device.slot >= 0 else 0,
+            disk=volume.disk,
+            role=self.core.role,
+            resolve_conflicts=peer.resolve_conflicts,
+            quorum=volume.quorum,
+        )
+
+    def peer_side(self, device: PeerDevice) -> Side:
+        """The peer as it told."""
+        uuids, word = device.uuids, device.wire_state
+        assert uuids is not None
+        assert word is not None
+        return Side(
+            node_id=device.peer.node_id,
+            current=uuids.current,
+            bitmap_uuids=uuids.bitmap_uuids,
+            history=uuids.history,
+            flags=uuids.flags,
+            dirty_bits=uuids.dirty_bits,
+            disk=word.disk,
+            role=word.role,
+            resolve_conflicts=not device.peer.resolve_conflicts,
+            quorum=word.quorum,
+        )
+
+    # -- listening
+
+    def on_sync_param(self, peer: Peer, volume: int, packet: p.SyncParam89) -> None:
+        device = peer.devices.get(volume)
+        if device is not None:
+            device.sync_param = packet
+
+    def on_sizes(self, peer: Peer, number: int, packet: p.Sizes) -> None:
+        device = peer.devices.get(number)
+        if device is None:
+            return
+        device.sizes = packet
+        if peer.connected:
+            self.r.sizing.peer_sizes(device)
+
+    def on_uuids(self, peer: Peer, number: int, packet: p.Uuids110) -> None:
+        device = peer.devices.get(number)
+        if device is None:
+            return
+        device.uuids = packet
+        device.current_uuid = packet.current
+        if peer.connected:
+            self.r.rotation.peer_uuids(device, packet)
+
+    def on_current_uuid(self, peer: Peer, number: int, packet: p.CurrentUuid) -> None:
+        device = peer.devices.get(number)
+        if device is None:
+            return
+        device.current_uuid = packet.uuid
+        if peer.connected:
+            self.r.rotation.peer_current(device, packet)
+        else:
+            device.uuids = None
+
+    def on_state(self, peer: Peer, number: int, packet: p.State) -> None:
+        device = peer.devices.get(number)
+        if device is None:
+            return
+        device.wire_state = packet.state
+        if peer.connected:
+            self.r.news.peer_state(device, packet.state)
+        elif peer.phase == Phase.READY:
+            device.got_state = True
+            self.maybe_judge(peer)
+
+    # -- concluding
+
+    def maybe_judge(self, peer: Peer) -> None:
+        """Vote once the peer has told everything and a transaction for this connection is under way."""
+        tx = self.r.twopc.current
+        if tx is None or tx.is_resize or not self.r.changes.is_connect_with(tx, peer):
+            return
+        if not all(device.got_state for device in peer.devices.values()):
+            return
+        vote = self._judge(peer)
+        if vote is None:
+            return
+        self.r.twopc.decide(tx, vote)
+
+    def _judge(self, peer: Peer) -> Vote | None:
+        if len(self.core.primary_peers()) + (self.core.role == Role.PRIMARY) and not (
+            self.core.options.allow_two_primaries
+        ):
+            words = [device.wire_state for device in peer.devices.values()]
+            others = any(word is not None and word.role == Role.PRIMARY for word in words)
+            if others:
+                self._two_primaries(peer)
+                return Vote.NO
+        for device in peer.devices.values():
+            device.plan = None
+            if not self.r.sizing.fits(device):
+                self.r.connector.stand_alone(peer, f"volume {device.volume.number} is too small on one side")
+                return None
+            word = device.wire_state
+            assert word is not None
+            if device.volume.disk < DiskState.INCONSISTENT or word.disk < DiskState.INCONSISTENT:
+                continue
+            if device.uuids is None:
+                raise ProtocolError("handshake", expected="UUIDS110 of a node with a disk", got="none")
+            vote = self._judge_data(device)
+            if vote != Vote.YES:
+                return vote
+        return Vote.YES
+
+    def _two_primaries(self, peer: Peer) -> None:
+        self.core.log("warning", f"{peer.config.name} is Primary while another node is: not connecting")
+        if self.core.role == Role.PRIMARY and not all(v.quorum for v in self.core.volumes.values()):
+            self.r.promotion.outdated_while_suspended()
+
+    def _judge_data(self, device: PeerDevice) -> Vote | None:
+        peer, volume = device.peer, device.volume
+        sent, options = device.sent_side, self.core.options
+        if sent is None or changed_since_sent(sent, self.my_side(device)):
+            return Vote.RETRY
+        theirs = self.peer_side(device)
+        decision = decide(sent, theirs, self._settings(peer))
+        if decision.strategy is Strategy.NO_SYNC and self._must_rotate(device):
+            self.r.rotation.rotate_now(volume)
+            return Vote.RETRY
+        if decision.strategy is Strategy.RETRY_CONNECT:
+            return Vote.RETRY
+        if decision.disconnect:
+            word = "split brain" if decision.split_brain else "unrelated data"
+            self.core.log(
+                "error", f"{word} with {peer.config.name} on volume {volume.number}: {decision.rule}"
+            )
+            self.r.connector.stand_alone(peer, f"{word}; decide whose data to discard, then connect")
+            return None
+        match judge_lost_role(sent, theirs, decision, options.rr_conflict):
+            case LostRole.RETRY_CONNECT | LostRole.AUTO_DISCARD:
+                return Vote.NO
+            case LostRole.DISCONNECT | LostRole.CALL_PRI_LOST:
+                self.r.promotion.outdated_while_suspended()
+                return Vote.NO
+            case LostRole.GO_ON:
+                pass
+        device.plan = decision
+        self.core.log(
+            "info",
+            f"volume {volume.number} with {peer.config.name}: {decision.strategy} by rule {decision.rule}",
+        )
+        return Vote.YES
+
+    def _must_rotate(self, device: PeerDevice) -> bool:
+        """This Primary has writes the peer may lack although both name one generation."""
+        volume = device.volume
+        if self.core.role != Role.PRIMARY or volume.bitmap is None or device.slot < 0:
+            return False
+        return volume.need_new_uuid and volume.bitmap.count(device.slot) > 0
+
+    def _settings(self, peer: Peer) -> Settings:
+        o = self.core.options
+        return Settings(
+            version=peer.dialect.version,
+            features=peer.dialect.features,
+            protocol=o.protocol,
+            after_sb_0p=o.after_sb_0pri,
+            after_sb_1p=o.after_sb_1pri,
+            after_sb_2p=o.after_sb_2pri,
+            always_asbp=o.always_asbp,
+            quorum_configured=o.quorum != QUORUM_OFF,
+        )
+
+    # -- from then on
+
+    def establish(self, peer: Peer) -> None:
+        """The transaction was committed: the connection counts."""
+        core = self.core
+        peer.phase = Phase.CONNECTED
+        peer.cstate = ConnState.CONNECTED
+        peer.discard_my_data = False
+        core.changed = True
+        words = [device.wire_state for device in peer.devices.values() if device.wire_state is not None]
+        peer.role = words[0].role if words else Role.SECONDARY
+        core.log("info", f"connected to {peer.config.name}, protocol {peer.dialect.version}")
+        self.r.connector.watch_pings(peer)
+        for device in peer.devices.values():
+            assert device.wire_state is not None
+            device.disk = device.wire_state.disk
+            self.r.sizing.adopt(device)
+            if device.disk >= DiskState.INCONSISTENT:
+                self.r.disks.note_seen(device)
+            self._establish_volume(device)
+        self.r.news.broadcast()
+        self.r.membership.update()
+
+    def _establish_volume(self, device: PeerDevice) -> None:
+        plan: Decision | None = device.plan
+        device.plan = None
+        if plan is None:
+            device.repl = ReplState.ESTABLISHED
+            self.r.rotation.met_diskless(device)
+            return
+        match plan.strategy:
+            case Strategy.SYNC_SOURCE:
+                self.r.resync.start_source(device, plan)
+            case Strategy.SYNC_TARGET:
+                self.r.resync.start_target(device, plan)
+            case _:
+                device.repl = ReplState.ESTABLISHED
+                if plan.rule is not Rule.JUST_CREATED_BOTH:
+                    self._in_sync(device)
+
+    def _in_sync(self, device: PeerDevice) -> None:
+        """Equal data: nothing is kept against the peer, and who was in doubt is not any more."""
+        volume = device.volume
+        assert volume.bitmap is not None
+        assert device.uuids is not None
+        if device.slot >= 0:
+            volume.bitmap.clear_all(device.slot)
+        generations = connect_in_sync(self.r.disks.generations(volume), device.peer.node_id)
+        if not same(generations.current, device.uuids.current):
+            generations = set_current(generations, device.uuids.current, primary=False)
+        volume.crashed_primary = False
+        device.was_connected = True
+        self.r.disks.set_generations(volume, generations)
+        if volume.disk == DiskState.CONSISTENT and device.disk >= DiskState.OUTDATED:
+            self.r.disks.set_disk(volume, DiskState.UP_TO_DATE)
+        else:
+            self.r.news.follow_peer(device)
+        if device.disk in (DiskState.CONSISTENT, DiskState.OUTDATED) and volume.disk == DiskState.UP_TO_DATE:
+            device.disk = DiskState.UP_TO_DATE
+        self.r.disks.refresh(volume)

@@ -1,0 +1,138 @@
+"""What cluster-wide changes mean here: the vote of this node on each of them, and their effect when committed."""
+
+from typing import TYPE_CHECKING
+
+from bollard.replica.protocol import packets as p
+from bollard.replica.protocol.commands import ANY_NODE
+from bollard.replica.protocol.model import Peer, PeerDevice, Phase
+from bollard.replica.protocol.states import ConnState, DiskState, ReplState, Role, StateChange, decode_change
+from bollard.replica.protocol.twopc import Rules, Transaction, Vote
+from bollard.replica.protocol.uuids import UNSET, same
+
+if TYPE_CHECKING:
+    from bollard.replica.protocol.resource import Resource
+
+_WORDS_VERSION = 124
+
+
+class Changes(Rules):
+    """Votes and effects."""
+
+    def __init__(self, resource: "Resource") -> None:
+        self.r = resource
+        self.core = resource.core
+
+    @staticmethod
+    def change_of(tx: Transaction) -> StateChange:
+        prepare = tx.prepare
+        assert isinstance(prepare, p.TwoPcPrepare)
+        return decode_change(prepare.mask, prepare.value, _WORDS_VERSION)
+
+    def is_connect_with(self, tx: Transaction, peer: Peer) -> bool:
+        """The transaction opens the connection between this node and `peer`."""
+        if self.change_of(tx).conn != ConnState.CONNECTED:
+            return False
+        ends = {tx.initiator, tx.prepare.target_node_id}
+        return ends == {self.core.node_id, peer.node_id}
+
+    # -- votes
+
+    def check(self, tx: Transaction) -> Vote | None:
+        if tx.is_resize:
+            return Vote.YES
+        change = self.change_of(tx)
+        if change.conn == ConnState.CONNECTED:
+            return self._check_connect(tx)
+        if change.role == Role.PRIMARY:
+            return self._check_promote(tx)
+        if change.conn in (ReplState.VERIFY_S, ReplState.VERIFY_T):
+            return self.r.verify.check(tx)
+        if change.conn is None and change.role is None and self._knows_newer(tx.initiator):
+            return Vote.NO
+        return Vote.YES
+
+    def _check_connect(self, tx: Transaction) -> Vote | None:
+        peer = tx.parent
+        assert peer is not None
+        if tx.prepare.target_node_id != self.core.node_id:
+            return Vote.YES
+        if peer.phase != Phase.READY or peer.node_id != tx.initiator:
+            return Vote.NO
+        if any(volume.attach_tag is not None for volume in self.core.volumes.values()):
+            return Vote.RETRY
+        tx.own = None
+        self.r.agree.send_handshake(peer)
+        self.core.after(0.0, lambda: self.r.agree.maybe_judge(peer))
+        return tx.own
+
+    def _check_promote(self, tx: Transaction) -> Vote:
+        if not self.core.options.allow_two_primaries:
+            others = [peer for peer in self.core.primary_peers() if peer.node_id != tx.initiator]
+            if self.core.role == Role.PRIMARY or others:
+                return Vote.NO
+        return Vote.NO if self._knows_newer(tx.initiator) else Vote.YES
+
+    def _knows_newer(self, node_id: int) -> bool:
+        """This diskless node saw a generation that the asking node does not have in its past."""
+        peer = self.core.peers.get(node_id)
+        if peer is None or not peer.connected:
+            return False
+        return any(self.is_newer_here(device) for device in peer.devices.values())
+
+    def is_newer_here(self, device: PeerDevice) -> bool:
+        """Without a disk here, the generation this node knows is not the peer's, nor in the peer's past."""
+        volume = device.volume
+        if not volume.config.diskless or volume.exposed_uuid == UNSET or device.uuids is None:
+            return False
+        known = volume.exposed_uuid
+        past = (device.uuids.current, *device.uuids.history, *(uuid for _, uuid in device.uuids.bitmap_uuids))
+        return not any(same(known, uuid) for uuid in past)
+
+    def own_masks(self, tx: Transaction) -> tuple[int, int, int]:
+        bit = 1 << self.core.node_id
+        primary = bit if self.core.role == Role.PRIMARY else 0
+        if tx.is_resize:
+            return self.r.sizing.masks(tx)
+        return bit, primary, 0
+
+    # -- effects
+
+    def apply(self, tx: Transaction, commit: p.TwoPcCommit) -> None:
+        if tx.is_resize:
+            self.r.sizing.committed(tx.volume, commit.reachable_nodes, tx)
+            return
+        change = self.change_of(tx)
+        self.note_members(commit.reachable_nodes, commit.primary_nodes)
+        initiator = self.core.peers.get(tx.initiator)
+        if change.conn == ConnState.CONNECTED:
+            if tx.prepare.target_node_id == self.core.node_id and tx.parent is not None:
+                self.r.agree.establish(tx.parent)
+        elif change.role is not None and initiator is not None and initiator.connected:
+            self.r.news.peer_role(initiator, change.role)
+        elif change.conn in (ReplState.VERIFY_S, ReplState.VERIFY_T):
+            self.r.verify.committed(tx)
+
+    def note_members(self, reachable: int, primaries: int) -> None:
+        """Who took part; data that a Primary out of direct reach may be changing is outdated."""
+        core = self.core
+        self.r.membership.note_members(reachable)
+        direct = 1 << core.node_id
+        for peer in core.peers.values():
+            if peer.connected or peer.phase == Phase.READY:
+                direct |= 1 << peer.node_id
+        if core.role == Role.PRIMARY or not primaries & ~direct:
+            return
+        for volume in core.volumes.values():
+            if volume.disk in (DiskState.CONSISTENT, DiskState.UP_TO_DATE):
+                core.log("warning", f"volume {volume.number}: a Primary is out of direct reach")
+                self.r.disks.set_disk(volume, DiskState.OUTDATED)
+
+    def undo(self, tx: Transaction) -> None:
+        if not tx.is_resize and self.change_of(tx).conn == ConnState.CONNECTED:
+            return
+        self.r.promotion.undone(tx)
+
+    def empty(self) -> p.TwoPcPrepare:
+        """A transaction that changes nothing: it only shows who is there."""
+        tid, me, _ = self.r.twopc.prepare_fields()
+        return p.TwoPcPrepare(tid, me, ANY_NODE, 0, 0, 0)

@@ -1,0 +1,391 @@
+"""The local disk of a volume: attaching with crash recovery, state and generations in the superblock, letting go.
+
+The one place where a superblock is changed.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bollard.domain.units import SECTOR_BYTES
+from bollard.replica.metadata import layout
+from bollard.replica.metadata.activity_log import ActivityLog
+from bollard.replica.metadata.al_block import EXTENT_BYTES, INITIALISED_BLOCK, max_extents, replay
+from bollard.replica.metadata.bitmap import Bitmap
+from bollard.replica.metadata.errors import MetadataError
+from bollard.replica.metadata.superblock import (
+    HISTORY_UUIDS,
+    DeviceFlag,
+    PeerFlag,
+    PeerSlot,
+    Superblock,
+    decode,
+    take_slot,
+    with_peer,
+)
+from bollard.replica.protocol import actions as a
+from bollard.replica.protocol.config import QUORUM_OFF, OnIoError
+from bollard.replica.protocol.events import DiskAttached, DiskOpenFailed
+from bollard.replica.protocol.generations import Generations, PeerDisk, Peers, Slot, set_primary
+from bollard.replica.protocol.meta_writer import MetaWriter
+from bollard.replica.protocol.model import EIO, Peer, PeerDevice, Volume
+from bollard.replica.protocol.states import DiskState, Role
+from bollard.replica.protocol.uuids import masked
+
+if TYPE_CHECKING:
+    from bollard.replica.protocol.resource import Resource
+
+_KEPT = DeviceFlag.CONSISTENT | DeviceFlag.WAS_UP_TO_DATE
+
+
+class Disks:
+    """The disks of one resource."""
+
+    def __init__(self, resource: "Resource") -> None:
+        self.r = resource
+        self.core = resource.core
+
+    # -- attaching
+
+    def attach(self, tag: int, volume: Volume) -> None:
+        if volume.config.diskless or volume.disk != DiskState.DISKLESS or volume.attach_tag is not None:
+            what = "is diskless on purpose" if volume.config.diskless else "has a disk already"
+            self.r.answer(tag, a.Code.CONFLICT, f"volume {volume.number} {what}", number=-11)
+            return
+        volume.attach_tag = tag
+        volume.disk = DiskState.ATTACHING
+        self.core.changed = True
+        self.core.out.append(a.OpenDisk(volume.number))
+
+    def open_failed(self, event: DiskOpenFailed) -> None:
+        volume = self.core.volumes[event.volume]
+        tag, volume.attach_tag = volume.attach_tag, None
+        volume.disk = DiskState.DISKLESS
+        self.core.changed = True
+        if tag is not None:
+            self.r.answer(tag, a.Code.UNAVAILABLE, event.reason)
+
+    def attached(self, event: DiskAttached) -> None:
+        """Take over what is on the disk: replay the log into the bitmap, then count as attached."""
+        volume = self.core.volumes[event.volume]
+        assert volume.disk == DiskState.ATTACHING, volume.disk
+        try:
+            superblock = self._load(volume, event)
+        except MetadataError as error:
+            self.core.out.append(a.CloseDisk(volume.number))
+            self.open_failed(DiskOpenFailed(volume.number, f"metadata of volume {volume.number}: {error}"))
+            return
+        volume.superblock = superblock
+        volume.disk_open = True
+        volume.writer = MetaWriter(
+            self.core,
+            volume,
+            on_error=lambda: self.io_error(volume, "its metadata cannot be written"),
+            starved=self.r.epochs.close,
+        )
+        hot = self._replay(volume, event, superblock)
+        volume.crashed_primary = bool(superblock.flags & DeviceFlag.CRASHED_PRIMARY)
+        slots = min(self.core.options.al_extents, max_extents(superblock.al_blocks))
+        volume.log = ActivityLog(
+            slots=slots, stripes=superblock.al_stripes, stripe_blocks=superblock.al_stripe_blocks
+        )
+        volume.superblock = msgspec.structs.replace(superblock, al_extents=slots)
+        ring = volume.superblock_offset_bytes + superblock.al_offset_sectors * SECTOR_BYTES
+        clean = ((ring, INITIALISED_BLOCK * superblock.al_blocks),)
+        writer = volume.writer
+        if hot:
+            self.core.log(
+                "warning", f"volume {volume.number}: {hot} extents were being written before a crash"
+            )
+        writer.save_bitmap(lambda: writer.write(clean, lambda: self._ready(volume)))
+
+    def _load(self, volume: Volume, event: DiskAttached) -> Superblock:
+        superblock = decode(event.superblock)
+        if superblock.node_id not in (-1, self.core.node_id):
+            raise MetadataError(
+                f"it belongs to node id {superblock.node_id}",
+                where="superblock",
+                next_step=f"this is node id {self.core.node_id}: check that the backing is the right one",
+            )
+        superblock = msgspec.structs.replace(superblock, node_id=self.core.node_id)
+        for peer in self.core.diskful_peers():
+            superblock, _ = take_slot(superblock, peer.node_id)
+        volume.superblock_offset_bytes = event.superblock_offset_bytes
+        volume.backing_bytes, volume.meta_bytes = event.backing_bytes, event.meta_bytes
+        volume.internal = event.internal
+        volume.superblock = superblock
+        capacity = self.capacity_bytes(volume)
+        size = superblock.effective_size_sectors * SECTOR_BYTES
+        if size > capacity:
+            volume.superblock = None
+            raise MetadataError(
+                f"the volume has {size} bytes, its backing only room for {capacity}",
+                where="superblock",
+                next_step="give the backing its old size again",
+            )
+        size = size or min(volume.config.size_bytes or capacity, capacity)
+        volume.size_bytes = size
+        bitmap = Bitmap(size, max_peers=superblock.max_peers, block_bytes=superblock.block_bytes)
+        bitmap.load_pages(0, event.bitmap[: bitmap.pages * layout.PAGE_BYTES])
+        volume.bitmap = bitmap
+        return msgspec.structs.replace(superblock, effective_size_sectors=size // SECTOR_BYTES)
+
+    def _replay(self, volume: Volume, event: DiskAttached, superblock: Superblock) -> int:
+        """Mark what a crashed writer may have touched out of sync, toward everybody."""
+        bitmap = volume.bitmap
+        assert bitmap is not None
+        for entry in superblock.peers:
+            if entry.flags & PeerFlag.FULL_SYNC and entry.bitmap_index >= 0:
+                bitmap.set_all(entry.bitmap_index)
+        if not superblock.flags & DeviceFlag.PRIMARY_IND:
+            return 0
+        page = layout.PAGE_BYTES
+        ring = [event.activity_log[at : at + page] for at in range(0, superblock.al_blocks * page, page)]
+        result = replay(ring)
+        slots = range(superblock.max_peers)
+        if not result.complete or superblock.flags & DeviceFlag.AL_DISABLED:
+            for slot in slots:
+                bitmap.set_all(slot)
+            return -(-volume.size_bytes // EXTENT_BYTES)
+        for extent in result.hot:
+            if extent * EXTENT_BYTES < volume.size_bytes:
+                length = min(EXTENT_BYTES, volume.size_bytes - extent * EXTENT_BYTES)
+                bitmap.mark(slots, extent * EXTENT_BYTES, length)
+        return len(result.hot)
+
+    def _ready(self, volume: Volume) -> None:
+        superblock = volume.superblock
+        assert superblock is not None
+        flags = superblock.flags
+        volume.lost_quorum_as_primary = bool(flags & DeviceFlag.PRIMARY_LOST_QUORUM)
+        peers = tuple(
+            msgspec.structs.replace(entry, flags=entry.flags & ~PeerFlag.FULL_SYNC)
+            for entry in superblock.peers
+        )
+        volume.superblock = msgspec.structs.replace(superblock, peers=peers)
+        self.core.members |= superblock.members
+        if not flags & DeviceFlag.CONSISTENT:
+            volume.disk = DiskState.INCONSISTENT
+        elif not flags & DeviceFlag.WAS_UP_TO_DATE:
+            volume.disk = DiskState.OUTDATED
+        else:
+            volume.disk = self._trusted(volume)
+        for device in self.core.devices(volume):
+            device.was_connected = False
+        self.core.out.append(a.VolumeSize(volume.number, volume.size_bytes))
+        self.refresh(volume, lambda: self._attach_done(volume))
+
+    def _trusted(self, volume: Volume) -> DiskState:
+        """UpToDate where nothing can be newer: nobody else has a disk, or quorum survived the restart."""
+        if self.core.options.quorum == QUORUM_OFF or not any(True for _ in self.core.diskful_peers()):
+            return DiskState.UP_TO_DATE
+        superblock = volume.superblock
+        assert superblock is not None
+        alone = superblock.members == 1 << self.core.node_id
+        if alone and superblock.flags & DeviceFlag.HAVE_QUORUM:
+            volume.restored_alone = volume.had_quorum = True
+            return DiskState.UP_TO_DATE
+        return DiskState.CONSISTENT
+
+    def _attach_done(self, volume: Volume) -> None:
+        tag, volume.attach_tag = volume.attach_tag, None
+        self.core.changed = True
+        self.r.membership.update()
+        self.r.news.disk_arrived(volume)
+        if tag is not None:
+            self.r.answer(tag)
+
+    # -- state and generations
+
+    def capacity_bytes(self, volume: Volume) -> int:
+        """The largest size that backing and metadata allow; 0 without a disk."""
+        superblock = volume.superblock
+        if superblock is None:
+            return 0
+        if volume.internal:
+            starts = min(superblock.bitmap_offset_sectors, superblock.al_offset_sectors, 0)
+            return volume.superblock_offset_bytes + starts * SECTOR_BYTES
+        covered = layout.external(volume.meta_bytes, superblock.geometry).usable_bytes
+        return min(volume.backing_bytes & ~(layout.PAGE_BYTES - 1), covered)
+
+    def generations(self, volume: Volume) -> Generations:
+        superblock = volume.superblock
+        if superblock is None:
+            return Generations(current=volume.exposed_uuid)
+        slots = tuple(Slot(entry.bitmap_uuid, entry.bitmap_dagtag_sectors) for entry in superblock.peers)
+        history = tuple(uuid for uuid in superblock.history if uuid)
+        return Generations(current=superblock.current_uuid, slots=slots, history=history)
+
+    def set_generations(self, volume: Volume, generations: Generations) -> None:
+        """In memory; `refresh` or a save brings it to the disk."""
+        superblock = volume.superblock
+        assert superblock is not None
+        generations = set_primary(generations, primary=self.core.role == Role.PRIMARY)
+        peers = tuple(
+            msgspec.structs.replace(entry, bitmap_uuid=slot.bitmap_uuid, bitmap_dagtag_sectors=slot.dagtag)
+            if (entry.bitmap_uuid, entry.bitmap_dagtag_sectors) != (slot.bitmap_uuid, slot.dagtag)
+            else entry
+            for entry, slot in zip(superblock.peers, generations.slots, strict=True)
+        )
+        history = generations.history + (0,) * (HISTORY_UUIDS - len(generations.history))
+        volume.superblock = msgspec.structs.replace(
+            superblock, current_uuid=generations.current, peers=peers, history=history
+        )
+        volume.exposed_uuid = masked(generations.current)
+        volume.superblock_changed = True
+
+    def peer_disks(self, volume: Volume) -> Peers:
+        """What rotation needs to know of the peers."""
+        return {
+            peer.node_id: PeerDisk(
+                peer.devices[volume.number].disk,
+                diskless=peer.config.diskless or peer.devices[volume.number].slot < 0,
+            )
+            for peer in self.core.peers.values()
+        }
+
+    def peer_added(self, volume: Volume, peer: Peer) -> None:
+        """A node joined while the disk is attached: it gets a bitmap slot and, to begin with, everything."""
+        superblock, bitmap = volume.superblock, volume.bitmap
+        if superblock is None or bitmap is None or peer.config.diskless:
+            return
+        fresh = superblock.peers[peer.node_id].bitmap_index < 0
+        try:
+            volume.superblock, slot = take_slot(superblock, peer.node_id)
+        except MetadataError as error:
+            self.core.log("error", f"volume {volume.number}: {error}")
+            return
+        if fresh:
+            bitmap.set_all(slot)
+        volume.superblock_changed = True
+        self.refresh(volume)
+
+    def note_seen(self, device: PeerDevice) -> None:
+        """The peer was seen with a disk: it counts for quorum, also after a restart."""
+        superblock = device.volume.superblock
+        if superblock is None or device.slot < 0:
+            return
+        entry = superblock.peers[device.peer.node_id]
+        flags = entry.flags | PeerFlag.DEVICE_SEEN | PeerFlag.NODE_EXISTS
+        if flags != entry.flags:
+            self._set_peer(device.volume, device.peer.node_id, msgspec.structs.replace(entry, flags=flags))
+
+    def _set_peer(self, volume: Volume, node_id: int, entry: PeerSlot) -> None:
+        assert volume.superblock is not None
+        volume.superblock = with_peer(volume.superblock, node_id, entry)
+        volume.superblock_changed = True
+
+    def set_disk(self, volume: Volume, state: DiskState) -> None:
+        """Another trust in the local data; told to peers, written to the superblock."""
+        if volume.disk == state:
+            return
+        self.core.log("info", f"volume {volume.number}: disk {volume.disk.name} -> {state.name}")
+        volume.disk = state
+        self.core.changed = True
+        self.refresh(volume)
+        self.r.news.broadcast(volume)
+        self.r.membership.update()
+
+    def refresh(
+        self, volume: Volume, then: Callable[[], None] | None = None, *, flush_data: bool = False
+    ) -> None:
+        """Bring flags, members and the Primary bit up to date, and write the superblock if it differs."""
+        superblock = volume.superblock
+        if superblock is None or not volume.disk_open:
+            return
+        primary = self.core.role == Role.PRIMARY
+        flags = superblock.flags & ~(
+            _KEPT | DeviceFlag.CRASHED_PRIMARY | DeviceFlag.PRIMARY_IND | DeviceFlag.AL_CLEAN
+            | DeviceFlag.PRIMARY_LOST_QUORUM | DeviceFlag.HAVE_QUORUM
+        )  # fmt: skip
+        somebody = primary or any(peer.role == Role.PRIMARY for peer in self.core.peers.values())
+        for flag, holds in (
+            (DeviceFlag.CONSISTENT, volume.disk > DiskState.INCONSISTENT),
+            (DeviceFlag.WAS_UP_TO_DATE, volume.disk > DiskState.OUTDATED),
+            (DeviceFlag.CRASHED_PRIMARY, primary or volume.crashed_primary),
+            (DeviceFlag.PRIMARY_IND, somebody or volume.crashed_primary),
+            (DeviceFlag.PRIMARY_LOST_QUORUM, volume.lost_quorum_as_primary),
+            (DeviceFlag.HAVE_QUORUM, volume.quorum and self.core.options.quorum != QUORUM_OFF),
+        ):
+            if holds:
+                flags |= flag
+        current = set_primary(self.generations(volume), primary=primary).current
+        members = self.core.members if volume.quorum else superblock.members
+        updated = msgspec.structs.replace(superblock, flags=flags, current_uuid=current, members=members)
+        changed = updated != superblock or volume.superblock_changed
+        volume.superblock = updated
+        volume.superblock_changed = False
+        volume.exposed_uuid = masked(updated.current_uuid)
+        assert volume.writer is not None
+        if changed or then is not None:
+            volume.writer.save(then, flush_data=flush_data)
+
+    # -- letting go
+
+    def io_error(self, volume: Volume, what: str) -> None:
+        """The disk failed: go on without it."""
+        if not volume.disk_open or volume.disk <= DiskState.FAILED:
+            return
+        self.core.log("error", f"volume {volume.number}: {what}; its disk is given up, replace it and attach")
+        self.close(volume, failed=True)
+
+    def write_failed(self, volume: Volume) -> None:
+        if self.core.options.on_io_error == OnIoError.DETACH:
+            self.io_error(volume, "a write to the disk failed")
+
+    def close(self, volume: Volume, *, failed: bool = False) -> None:
+        """Stop using the disk at once; everything waiting for it fails with EIO."""
+        primary = self.core.role == Role.PRIMARY
+        volume.disk = DiskState.FAILED if failed else DiskState.DISKLESS
+        volume.disk_open = False
+        volume.route = volume.absent = None
+        self.core.out.append(a.CloseDisk(volume.number))
+        writer, volume.writer = volume.writer, None
+        stopped = writer.stop() if writer is not None else []
+        self.r.losses.disk_lost(volume, primary=primary)
+        volume.superblock = volume.bitmap = volume.log = None
+        volume.route = volume.absent = None
+        waiting = [tag for tag, (owner, _) in self.core.disk_waiting.items() if owner is volume]
+        for tag in waiting:
+            _, then = self.core.disk_waiting.pop(tag)
+            then(EIO, b"")
+        for resume in stopped:
+            resume()
+        volume.disk = DiskState.DISKLESS
+        self.core.changed = True
+        self.r.news.broadcast(volume)
+        self.r.membership.update()
+
+    def close_cleanly(self, volume: Volume, then: Callable[[], None]) -> None:
+        """Write everything down, mark the log as folded in, then close; `then()` afterwards."""
+        writer = volume.writer
+        assert writer is not None
+
+        def bitmap_saved() -> None:
+            superblock = volume.superblock
+            if superblock is None or volume.writer is not writer:
+                then()
+                return
+            ring = volume.superblock_offset_bytes + superblock.al_offset_sectors * SECTOR_BYTES
+            writer.write(((ring, INITIALISED_BLOCK * superblock.al_blocks),), ring_saved)
+
+        def ring_saved() -> None:
+            superblock = volume.superblock
+            if superblock is None or volume.writer is not writer:
+                then()
+                return
+            flags = superblock.flags & ~(DeviceFlag.CRASHED_PRIMARY | DeviceFlag.PRIMARY_IND)
+            flags |= DeviceFlag.AL_CLEAN
+            if volume.crashed_primary:
+                flags |= DeviceFlag.CRASHED_PRIMARY
+            current = masked(superblock.current_uuid)
+            volume.superblock = msgspec.structs.replace(superblock, flags=flags, current_uuid=current)
+            writer.save(closed, flush_data=True)
+
+        def closed() -> None:
+            if volume.writer is writer:
+                self.close(volume)
+            then()
+
+        writer.save_bitmap(bitmap_saved)

@@ -1,0 +1,92 @@
+"""Who counts: quorum of every volume, and what its loss or return means for a Primary."""
+
+from typing import TYPE_CHECKING
+
+from bollard.replica.protocol import config
+from bollard.replica.protocol import quorum as q
+from bollard.replica.protocol.model import Volume
+from bollard.replica.protocol.states import DiskState, Role
+
+if TYPE_CHECKING:
+    from bollard.replica.protocol.resource import Resource
+
+
+def _setting(value: int) -> int:
+    return {config.QUORUM_OFF: q.OFF, config.QUORUM_MAJORITY: q.MAJORITY, config.QUORUM_ALL: q.ALL}.get(
+        value, value
+    )
+
+
+class Membership:
+    """Evaluates after every change of a connection or disk."""
+
+    def __init__(self, resource: "Resource") -> None:
+        self.r = resource
+        self.core = resource.core
+
+    def verdict(self, volume: Volume) -> q.Verdict:
+        """The present standing of one volume."""
+        options = self.core.options
+        me = q.Self(
+            disk=volume.disk,
+            diskless=volume.config.diskless,
+            had_quorum=volume.had_quorum,
+            restored_alone=volume.restored_alone,
+        )
+        rules = q.Rules(_setting(options.quorum), _setting(options.quorum_minimum_redundancy))
+        return q.evaluate(me, self._peers(volume), rules)
+
+    def _peers(self, volume: Volume) -> tuple[q.Peer, ...]:
+        found = []
+        for peer in self.core.peers.values():
+            device = peer.devices[volume.number]
+            word = device.wire_state
+            found.append(
+                q.Peer(
+                    node_id=peer.node_id,
+                    connected=peer.connected,
+                    disk=device.disk,
+                    diskless=peer.config.diskless,
+                    member=not self.core.members or bool(self.core.members >> peer.node_id & 1),
+                    quorum=bool(word is not None and word.quorum),
+                )
+            )
+        return tuple(found)
+
+    def update(self) -> None:
+        """Look again; a Primary freezes or thaws."""
+        core = self.core
+        for volume in core.volumes.values():
+            verdict = self.verdict(volume)
+            volume.had_quorum = verdict.have
+            if verdict.have == volume.quorum:
+                continue
+            volume.quorum = verdict.have
+            core.changed = True
+            core.log(
+                "info" if verdict.have else "warning",
+                f"volume {volume.number}: quorum {'gained' if verdict.have else 'lost'}: {verdict.reason}",
+            )
+            if core.role == Role.PRIMARY:
+                volume.lost_quorum_as_primary = not verdict.have
+            self.r.disks.refresh(volume)
+            self.r.news.broadcast(volume)
+        self.r.rotation.reconsider()
+        self.r.requests.reconsider()
+
+    def note_members(self, reachable: int) -> None:
+        """A transaction was committed among these nodes."""
+        volumes = self.core.volumes.values()
+        if reachable and all(volume.quorum for volume in volumes):
+            self.core.members = reachable | 1 << self.core.node_id
+            for volume in volumes:
+                self.r.disks.refresh(volume)
+
+    def data_reachable(self, volume: Volume) -> bool:
+        """UpToDate data is here or on a connected peer."""
+        if volume.disk == DiskState.UP_TO_DATE:
+            return True
+        return any(
+            device.peer.connected and device.disk == DiskState.UP_TO_DATE
+            for device in self.core.devices(volume)
+        )

@@ -1,0 +1,257 @@
+"""The other end of a Primary's writes: apply them, acknowledge them, make epochs durable; serve reads."""
+
+from collections import deque
+from struct import Struct
+from typing import TYPE_CHECKING, Final
+
+from bollard.replica.protocol import actions as a
+from bollard.replica.protocol import packets as p
+from bollard.replica.protocol.commands import Channel, Cmd, DataFlag
+from bollard.replica.protocol.errors import ProtocolError
+from bollard.replica.protocol.events import Buffer
+from bollard.replica.protocol.exclusion import RangeOp
+from bollard.replica.protocol.frames import MAGIC_100
+from bollard.replica.protocol.model import Peer, PeerDevice, Phase, Volume
+from bollard.replica.protocol.states import DiskState
+
+if TYPE_CHECKING:
+    from bollard.replica.protocol.resource import Resource
+
+_ACK: Final = Struct(">IhHIIQQII")
+_ACK_BYTES: Final = 24
+
+
+class ReceivedEpoch:
+    """Writes between two barriers of one peer."""
+
+    __slots__ = ("active", "barrier", "count", "flushing", "volumes")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.active = 0
+        self.barrier: int | None = None
+        self.flushing = 0
+        self.volumes: set[int] = set()
+
+
+class PeerWrite(RangeOp):
+    """One write of a peer on its way to the local disk."""
+
+    __slots__ = ("data", "epoch", "link", "owner", "packet", "peer", "volume")
+
+    def __init__(
+        self, owner: "Receiver", peer: Peer, volume: Volume, packet: p.Data | p.Trim | p.Zeroes, length: int
+    ) -> None:
+        start = packet.sector << 9
+        super().__init__(start, start + length)
+        self.owner = owner
+        self.peer = peer
+        self.link = peer.link
+        self.volume = volume
+        self.packet = packet
+        assert peer.receiving is not None
+        self.epoch = peer.receiving
+
+    def run(self) -> None:
+        self.owner.write(self)
+
+    def done(self, errno: int, _data: Buffer) -> None:
+        self.owner.written(self, errno)
+
+
+class Receiver:
+    """Writes and reads that peers ask of us."""
+
+    def __init__(self, resource: "Resource") -> None:
+        self.r = resource
+        self.core = resource.core
+
+    # -- writes
+
+    def on_data(self, peer: Peer, number: int, packet: p.Data) -> None:
+        self.r.digests.check(peer, packet.data, packet.digest)
+        self._take(peer, number, packet, len(packet.data))
+
+    def on_range(self, peer: Peer, number: int, packet: p.Trim | p.Zeroes) -> None:
+        self._take(peer, number, packet, packet.size_bytes)
+
+    def _take(self, peer: Peer, number: int, packet: p.Data | p.Trim | p.Zeroes, length: int) -> None:
+        volume = self.core.volumes.get(number)
+        if peer.phase != Phase.CONNECTED or volume is None:
+            raise ProtocolError("write", expected="a connected volume", got=f"volume {number}")
+        start = packet.sector << 9
+        if not length > 0 or start + length > volume.size_bytes:
+            raise ProtocolError(
+                "write", expected=f"within {volume.size_bytes} bytes", got=f"{start}+{length}"
+            )
+        epoch = peer.receiving
+        if epoch is None:
+            epoch = peer.receiving = ReceivedEpoch()
+        epoch.count += 1
+        self.core.dagtag += length >> 9
+        device = peer.devices[number]
+        device.received_bytes += length
+        if not volume.disk_open or volume.disk < DiskState.INCONSISTENT:
+            self._negative(peer, number, packet, length)
+            return
+        route = volume.absent if volume.absent is not None else self._absent(volume)
+        if route:
+            assert volume.bitmap is not None
+            volume.bitmap.mark(route, start, length)
+        epoch.active += 1
+        epoch.volumes.add(number)
+        op = PeerWrite(self, peer, volume, packet, length)
+        if packet.flags & DataFlag.SEND_RECEIVE_ACK:
+            self._ack(op, Cmd.RECV_ACK)
+        if volume.busy.enter(op):
+            self.write(op)
+
+    def _absent(self, volume: Volume) -> tuple[int, ...]:
+        """Slots of nodes that certainly do not get a Primary's writes: known to have no disk now."""
+        slots = tuple(
+            device.slot
+            for device in self.core.devices(volume)
+            if device.slot >= 0 and device.peer.connected and device.disk < DiskState.INCONSISTENT
+        )
+        volume.absent = slots
+        return slots
+
+    def write(self, op: PeerWrite) -> None:
+        """The range is free: to the disk."""
+        volume, packet = op.volume, op.packet
+        if not volume.disk_open:
+            self.written(op, 5)
+            return
+        tag = self.core.disk_tag(volume, op.done)
+        fua = bool(packet.flags & DataFlag.FUA)
+        if isinstance(packet, p.Data):
+            self.core.out.append(a.WriteDisk(tag, volume.number, op.start, packet.data, fua))
+        else:
+            unmap = isinstance(packet, p.Trim) or bool(packet.flags & DataFlag.DISCARD)
+            self.core.out.append(a.ZeroDisk(tag, volume.number, op.start, op.end - op.start, unmap, fua))
+
+    def written(self, op: PeerWrite, errno: int) -> None:
+        peer, epoch, volume = op.peer, op.epoch, op.volume
+        alive = peer.link == op.link and peer.phase == Phase.CONNECTED
+        if errno:
+            if alive:
+                self._negative(peer, volume.number, op.packet, op.end - op.start)
+            if volume.disk_open:
+                self.r.disks.write_failed(volume)
+        elif alive and op.packet.flags & DataFlag.SEND_WRITE_ACK:
+            self._ack(op, Cmd.WRITE_ACK)
+        volume.busy.leave(op)
+        epoch.active -= 1
+        if epoch.barrier is not None and not epoch.active and alive:
+            self._flush_ready(peer)
+
+    def _ack(self, op: PeerWrite, cmd: Cmd) -> None:
+        packet = op.packet
+        frame = _ACK.pack(
+            MAGIC_100, op.volume.number, cmd, _ACK_BYTES, 0, packet.sector, packet.block_id, op.end - op.start,
+            packet.seq,
+        )  # fmt: skip
+        self.core.out.append(a.Send(op.peer.node_id, Channel.CONTROL, (frame,)))
+
+    def _negative(self, peer: Peer, number: int, packet: p.Data | p.Trim | p.Zeroes, length: int) -> None:
+        if packet.flags & (DataFlag.SEND_WRITE_ACK | DataFlag.SEND_RECEIVE_ACK):
+            self.core.send(peer, p.NegAck(packet.sector, packet.block_id, length, packet.seq), number)
+
+    # -- epochs
+
+    def on_barrier(self, peer: Peer, _volume: int, packet: p.Barrier) -> None:
+        epoch, peer.receiving = peer.receiving or ReceivedEpoch(), None
+        epoch.barrier = packet.barrier
+        queue: deque[ReceivedEpoch] = peer.received_epochs
+        queue.append(epoch)
+        if not epoch.active:
+            self._flush_ready(peer)
+
+    def _flush_ready(self, peer: Peer) -> None:
+        """The oldest epoch, once all its writes are done, is made durable and acknowledged."""
+        queue = peer.received_epochs
+        if not queue or queue[0].active or queue[0].flushing or queue[0].barrier is None:
+            return
+        epoch, link = queue[0], peer.link
+        volumes = [self.core.volumes[number] for number in epoch.volumes if number in self.core.volumes]
+        open_ones = [volume for volume in volumes if volume.disk_open]
+        epoch.flushing = len(open_ones) + 1
+
+        def flushed(errno: int, _data: Buffer) -> None:
+            epoch.flushing -= 1
+            if errno:
+                for volume in open_ones:
+                    if volume.disk_open:
+                        self.r.disks.write_failed(volume)
+                if peer.link == link:
+                    self.r.connector.drop_for_disk(peer)
+                return
+            if epoch.flushing or peer.link != link:
+                return
+            queue.popleft()
+            assert epoch.barrier is not None
+            self.core.send(peer, p.BarrierAck(epoch.barrier, epoch.count))
+            self._flush_ready(peer)
+
+        for volume in open_ones:
+            self.core.out.append(a.FlushDisk(self.core.disk_tag(volume, flushed), volume.number))
+        flushed(0, b"")
+
+    def peer_gone(self, peer: Peer) -> None:
+        """What was received goes on to the disk; nobody waits for its acknowledgement."""
+        peer.receiving = None
+        peer.received_epochs = deque()
+
+    def primary_gone(self, peer: Peer) -> None:
+        """A peer that wrote has become Secondary."""
+
+    # -- places only
+
+    def on_out_of_sync(self, peer: Peer, number: int, packet: p.OutOfSync) -> None:
+        device = peer.devices.get(number)
+        if device is None or device.volume.bitmap is None or device.slot < 0:
+            return
+        volume = device.volume
+        start = packet.sector << 9
+        if start + packet.size_bytes > volume.size_bytes:
+            raise ProtocolError("OUT_OF_SYNC", expected="a place inside the volume", got=start)
+        assert volume.bitmap is not None
+        volume.bitmap.mark((device.slot,), start, packet.size_bytes)
+        self.r.resync.more_to_do(device)
+
+    # -- reads
+
+    def on_read(self, peer: Peer, number: int, packet: p.DataRequest) -> None:
+        device = self._readable(peer, number, packet.sector << 9, packet.size_bytes)
+        volume = device.volume
+        if volume.disk != DiskState.UP_TO_DATE or not volume.disk_open:
+            self._refuse(device, packet)
+            return
+        link = peer.link
+
+        def done(errno: int, data: Buffer) -> None:
+            if peer.link != link:
+                return
+            if errno:
+                self._refuse(device, packet)
+                return
+            device.sent_bytes += len(data)
+            digest = self.r.digests.integrity(peer, data)
+            self.core.send(peer, p.DataReply(packet.sector, packet.block_id, 0, 0, data, digest), number)
+
+        tag = self.core.disk_tag(volume, done)
+        self.core.out.append(a.ReadDisk(tag, number, packet.sector << 9, packet.size_bytes))
+
+    def _refuse(self, device: PeerDevice, packet: p.DataRequest) -> None:
+        answer = p.NegDreply(packet.sector, packet.block_id, packet.size_bytes)
+        self.core.send(device.peer, answer, device.volume.number)
+
+    def _readable(self, peer: Peer, number: int, start: int, length: int) -> PeerDevice:
+        device = peer.devices.get(number)
+        if device is None or peer.phase != Phase.CONNECTED:
+            raise ProtocolError("read", expected="a connected volume", got=f"volume {number}")
+        if not 0 < length <= 1 << 20 or start + length > device.volume.size_bytes or length % 512:
+            raise ProtocolError(
+                "read", expected=f"within {device.volume.size_bytes} bytes", got=f"{start}+{length}"
+            )
+        return device

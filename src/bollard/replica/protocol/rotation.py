@@ -1,0 +1,227 @@
+"""New data generations: when a Primary's next write will be missed by somebody, and how the others learn of it.
+
+No write is acknowledged between the loss of a peer and the moment when the new generation is on the disk and, with
+quorum, known to every node that could still be asked.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from bollard.replica.protocol import packets as p
+from bollard.replica.protocol.config import QUORUM_OFF
+from bollard.replica.protocol.generations import (
+    force_primary,
+    new_generation,
+    receive_new_generation,
+    set_current,
+)
+from bollard.replica.protocol.model import PeerDevice, Volume
+from bollard.replica.protocol.states import DiskState, ReplState, Role
+from bollard.replica.protocol.twopc import Transaction, Vote
+from bollard.replica.protocol.uuids import UNSET, UuidFlag, is_random, masked, same
+
+if TYPE_CHECKING:
+    from bollard.replica.protocol.resource import Resource
+
+_FOLLOWS = (ReplState.ESTABLISHED, ReplState.SYNC_SOURCE, ReplState.VERIFY_S, ReplState.VERIFY_T)
+
+
+class Rotation:
+    """The generations of all volumes."""
+
+    def __init__(self, resource: "Resource") -> None:
+        self.r = resource
+        self.core = resource.core
+
+    def fresh_uuid(self) -> int:
+        """A random generation, none of the reserved values."""
+        while True:
+            uuid = masked(self.core.draw_u64())
+            if is_random(uuid):
+                return uuid
+
+    # -- as Primary
+
+    def want(self, volume: Volume, *, urgent: bool) -> None:
+        """The next write needs a new generation; urgent: writes already on their way do.
+
+        Only noted here: it begins when membership was evaluated anew.
+        """
+        volume.need_new_uuid = True
+        if urgent:
+            volume.urgent_new_uuid = True
+
+    def reconsider(self) -> None:
+        """Start what is urgent and possible now."""
+        for volume in self.core.volumes.values():
+            if volume.urgent_new_uuid or volume.held_completions:
+                self.start(volume)
+
+    def start(self, volume: Volume) -> None:
+        """Begin a rotation, unless one runs, none is needed, or this node may not write now."""
+        core = self.core
+        if volume.rotating or not volume.need_new_uuid or core.role != Role.PRIMARY or not volume.quorum:
+            return
+        volume.rotating = True
+        volume.need_new_uuid = volume.urgent_new_uuid = False
+        core.log("info", f"volume {volume.number}: new data generation")
+        if volume.superblock is None or volume.disk < DiskState.INCONSISTENT:
+            volume.exposed_uuid = self.fresh_uuid()
+            weak = self._weak(volume)
+            for peer in core.connected_peers():
+                core.send(peer, p.CurrentUuid(volume.exposed_uuid | 1, weak), volume.number)
+            self._confirm(volume)
+            return
+        self._renew(volume, lambda: self._confirm(volume))
+
+    def _weak(self, volume: Volume) -> int:
+        missing = 0 if volume.config.diskless else 1 << self.core.node_id
+        for peer in self.core.diskful_peers():
+            device = peer.devices[volume.number]
+            if not peer.connected or device.disk < DiskState.UP_TO_DATE:
+                missing |= 1 << peer.node_id
+        return missing
+
+    def _renew(self, volume: Volume, then: Callable[[], None]) -> None:
+        generations = self.r.disks.generations(volume)
+        peers = self.r.disks.peer_disks(volume)
+        uuid, fresh = self.fresh_uuid(), self.fresh_uuid()
+        make = force_primary if volume.force_new_uuid else new_generation
+        volume.force_new_uuid = False
+        rotation = make(generations, peers, uuid=uuid, fresh_uuid=fresh, dagtag=self.core.dagtag)
+        if rotation.generations == generations:
+            then()
+            return
+        self.r.disks.set_generations(volume, rotation.generations)
+        weak = sum(1 << node for node in rotation.marked)
+
+        def saved() -> None:
+            for peer in self.core.connected_peers():
+                device = peer.devices[volume.number]
+                self.r.agree.send_uuids(device, flags=int(UuidFlag.NEW_DATAGEN), weak=weak)
+            then()
+
+        self.r.disks.refresh(volume, saved)
+
+    def _confirm(self, volume: Volume) -> None:
+        """Every reachable node has seen the new generation once it answered a transaction sent behind it."""
+        core = self.core
+        if core.role != Role.PRIMARY:
+            volume.rotating = False
+            return
+        if core.options.quorum == QUORUM_OFF or not any(True for _ in core.connected_peers()):
+            self._done(volume)
+            return
+        if not volume.quorum:
+            # Nothing is acknowledged without quorum: ask again when it is back.
+            volume.rotating = False
+            volume.need_new_uuid = volume.urgent_new_uuid = True
+            volume.force_new_uuid = False
+            return
+
+        def ended(vote: Vote, tx: Transaction) -> None:
+            if not volume.rotating:
+                return
+            if vote == Vote.YES and volume.quorum:
+                self.r.changes.note_members(tx.reachable, tx.primaries)
+                self._done(volume)
+            else:
+                core.after(self.r.connector.backoff_s(), lambda: self._confirm_again(volume))
+
+        if not self.r.twopc.start(self.r.changes.empty(), on_end=ended):
+            core.after(self.r.connector.backoff_s(), lambda: self._confirm_again(volume))
+
+    def _confirm_again(self, volume: Volume) -> None:
+        if volume.rotating:
+            self._confirm(volume)
+
+    def _done(self, volume: Volume) -> None:
+        volume.rotating = False
+        if volume.need_new_uuid:
+            self.start(volume)
+        else:
+            self.r.requests.reconsider()
+
+    def rotate_now(self, volume: Volume) -> None:
+        """A peer with our generation lacks writes we hold: part from it before anything else."""
+        if volume.superblock is None:
+            return
+        volume.rotating = True
+        volume.need_new_uuid = volume.urgent_new_uuid = False
+
+        def saved() -> None:
+            volume.rotating = False
+            self.r.requests.reconsider()
+            self.reconsider()
+
+        self._renew(volume, saved)
+
+    # -- as the one who is told
+
+    def peer_uuids(self, device: PeerDevice, packet: p.Uuids110) -> None:
+        """A connected peer told its generations."""
+        volume = device.volume
+        if volume.superblock is None or volume.disk < DiskState.INCONSISTENT:
+            self.learn(device)
+            return
+        if packet.flags & UuidFlag.NEW_DATAGEN:
+            self._follow(device, packet.current, packet.node_mask)
+        else:
+            self.r.news.follow_peer(device)
+
+    def peer_current(self, device: PeerDevice, packet: p.CurrentUuid) -> None:
+        """A connected peer without a disk told the generation it writes, or knows."""
+        volume = device.volume
+        if device.peer.role != Role.PRIMARY or volume.superblock is None:
+            return
+        if not same(packet.uuid, volume.superblock.current_uuid) and packet.uuid:
+            self._follow(device, packet.uuid, packet.weak_nodes)
+
+    def _follow(self, device: PeerDevice, uuid: int, weak: int) -> None:
+        volume, core = device.volume, self.core
+        if volume.disk != DiskState.UP_TO_DATE or device.repl not in _FOLLOWS:
+            return
+        generations = receive_new_generation(
+            self.r.disks.generations(volume),
+            self.r.disks.peer_disks(volume),
+            me=core.node_id,
+            uuid=uuid,
+            weak=weak,
+            fresh_uuid=self.fresh_uuid(),
+            dagtag=0,
+        )
+        self.r.disks.set_generations(volume, generations)
+        self.r.disks.refresh(volume)
+        for peer in core.connected_peers():
+            if peer is not device.peer:
+                self.r.agree.send_uuids(peer.devices[volume.number])
+
+    def learn(self, device: PeerDevice) -> None:
+        """A node without a disk remembers the newest generation it was shown."""
+        volume, uuids = device.volume, device.uuids
+        if uuids is None or not uuids.current or device.disk < DiskState.UP_TO_DATE:
+            return
+        if volume.disk >= DiskState.INCONSISTENT:
+            return
+        if volume.exposed_uuid == UNSET or not self.r.changes.is_newer_here(device):
+            volume.exposed_uuid = masked(uuids.current)
+
+    def met_diskless(self, device: PeerDevice) -> None:
+        """Connected, and one of the two has no disk."""
+        volume = device.volume
+        if volume.superblock is None or volume.disk < DiskState.INCONSISTENT:
+            self.learn(device)
+            return
+        known = device.current_uuid
+        if not known or volume.disk < DiskState.CONSISTENT or device.disk >= DiskState.INCONSISTENT:
+            return
+        generations = self.r.disks.generations(volume)
+        past = (generations.current, *generations.history, *(slot.bitmap_uuid for slot in generations.slots))
+        if self.core.role != Role.PRIMARY and not any(same(known, uuid) for uuid in past):
+            self.core.log("warning", f"volume {volume.number}: {device.peer.config.name} knows newer data")
+            self.r.disks.set_disk(volume, DiskState.OUTDATED)
+
+    def clear_history(self, volume: Volume) -> None:
+        """`new-current-uuid --clear-bitmap`: all connected nodes count as equal."""
+        generations = self.r.disks.generations(volume)
+        self.r.disks.set_generations(volume, set_current(generations, self.fresh_uuid(), primary=False))

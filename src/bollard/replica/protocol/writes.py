@@ -1,0 +1,73 @@
+"""Requests under way: writes, zeroings, flushes, and groups of the parts that one large request was cut into."""
+
+from typing import TYPE_CHECKING
+
+from bollard.replica.protocol.events import Buffer, Verb
+from bollard.replica.protocol.exclusion import RangeOp
+
+if TYPE_CHECKING:
+    from bollard.replica.protocol.model import Epoch, Volume
+    from bollard.replica.protocol.requests import Requests
+
+
+class Group:
+    """A request in several parts: answered when the last one is."""
+
+    __slots__ = ("failed", "left", "request")
+
+    def __init__(self, request: int, parts: int) -> None:
+        self.request = request
+        self.left = parts
+        self.failed = 0
+
+
+class WriteOp(RangeOp):
+    """A WRITE, TRIM or ZERO of at most one packet's size. `pending` counts the answers it still waits for."""
+
+    __slots__ = (
+        "block_id", "data", "epoch", "fua", "group", "may_unmap", "ok", "owner", "pending", "request",
+        "verb", "volume",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        owner: "Requests",
+        volume: "Volume",
+        verb: Verb,
+        offset: int,
+        length: int,
+        data: Buffer,
+        request: int,
+    ) -> None:
+        super().__init__(offset, offset + length)
+        self.owner = owner
+        self.volume = volume
+        self.verb = verb
+        self.data = data
+        self.request = request
+        self.fua = False
+        self.may_unmap = False
+        self.group: Group | None = None
+        self.block_id = 0
+        self.pending = 0
+        self.ok = False
+        self.epoch: Epoch | None = None
+
+    def run(self) -> None:
+        self.owner.activate(self)
+
+    def local_done(self, errno: int, _data: Buffer) -> None:
+        self.owner.local_done(self, errno)
+
+
+class FlushOp:
+    """A FLUSH: waits for the local disk and for the last epoch sent to each peer."""
+
+    __slots__ = ("local", "ok", "peers", "request", "volume")
+
+    def __init__(self, volume: "Volume", request: int) -> None:
+        self.volume = volume
+        self.request = request
+        self.local = False
+        self.ok = True
+        self.peers: dict[int, int] = {}
