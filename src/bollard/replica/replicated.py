@@ -26,6 +26,7 @@ from bollard.replica.protocol.config import (
     parse_options,
 )
 from bollard.replica.protocol.frames import FrameReader
+from bollard.replica.protocol.resource import Resource
 from bollard.replica.served import ReplicatedVolume
 from bollard.replica.storage import Storage
 from bollard.replica.trouble import Trouble, from_os_error
@@ -76,8 +77,6 @@ class ReplicatedResource:
                 "correct the option and configure again",
             ) from error
         config = ResourceConfig(name=spec.name, node_id=spec.node_id, options=options)
-        from bollard.replica.protocol.resource import Resource  # noqa: PLC0415
-
         self.core = Resource(config, lambda: dice.getrandbits(64))
         try:
             self._links = Links(

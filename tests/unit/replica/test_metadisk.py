@@ -1,4 +1,4 @@
-"""Metadata on real files: created once, found again, refused when it cannot be; drbdmeta makes the same bytes."""
+"""Metadata on real files: created once, found again, refused when it cannot be; as drbdmeta makes it."""
 
 import shutil
 import subprocess
