@@ -216,3 +216,7 @@ def _notify(message: str) -> None:
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock,
         ):
             sock.sendto(message.encode(), address)
+
+
+if __name__ == "__main__":
+    main()
