@@ -147,11 +147,11 @@ class Call:
         """A list of entries, with the status that they call for."""
         return self.json(entries, status=errors.status_of(entries, self.route.status))
 
-    def refused(self, error: DomainError, report_ids: Sequence[str] = ()) -> Response:
-        """The answer for an error."""
-        entry = answers.of_error(error, errors.code_for(error), self.about, self.now_ms, report_ids)
-        explanation = getattr(error, "explanation", ())
-        return self.entries(explained([entry], explanation))
+    def refused(self, error: DomainError, *, status: int | None = None) -> Response:
+        """The answer for an error, with the status that it calls for, or with another."""
+        entry = answers.of_error(error, errors.code_for(error), self.about, self.now_ms)
+        entries = explained([entry], getattr(error, "explanation", ()))
+        return self.json(entries, status=status or errors.status_of(entries, self.route.status))
 
     def json(self, value: Any, *, status: int | None = None) -> Response:
         """Any value as JSON."""

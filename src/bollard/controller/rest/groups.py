@@ -16,6 +16,7 @@ from bollard.domain.commands import (
     SpawnResource,
 )
 from bollard.domain.errors import Subject, Unsupported
+from bollard.wire.rest.answers import About
 from bollard.wire.rest.bodies import props
 from bollard.wire.rest.codes import Act, Noun
 from bollard.wire.rest.groups import (
@@ -59,12 +60,16 @@ async def show_group(call: Call) -> Response:
 async def create_group(call: Call) -> Response:
     """Create a resource group; properties in the body are not used, as in the original."""
     body: GroupBody = await call.body()
+    about, call.about = call.about, About()
+    # The original reads the filter before it knows what the request is about.
+    select_filter = filter_of(body.select_filter)
+    call.about = about
     call.refer(RscGrp=body.name or "")
     return await call.run(
         CreateGroup(
             name=body.name or "",
             description=body.description or "",
-            select_filter=filter_of(body.select_filter),
+            select_filter=select_filter,
             peer_slots=body.peer_slots,
         )
     )
@@ -211,6 +216,7 @@ ROUTES = (
         handler=modify_group,
         act=Act.CREATE,
         noun=Noun.RSC_GRP,
+        keep_act=True,
         body=GroupModify,
     ),
     Route(
@@ -257,6 +263,7 @@ ROUTES = (
         handler=modify_volume_group,
         act=Act.CREATE,
         noun=Noun.VLM_GRP,
+        keep_act=True,
         body=VolumeGroupModify,
     ),
     Route(

@@ -14,7 +14,6 @@ from bollard.controller.rest import find
 from bollard.controller.rest.call import Call
 from bollard.controller.rest.routing import Route
 from bollard.domain.errors import Subject, Unsupported
-from bollard.wire.rest.codes import Noun
 
 
 class Capability(msgspec.Struct, frozen=True):
@@ -34,13 +33,15 @@ class Missing(msgspec.Struct, frozen=True):
     empty: object = None
     """The answer when the question has one: nothing is there."""
     subject: Subject = Subject.REQUEST
-    noun: Noun = Noun.NONE
 
 
 _TOKENS = Capability("token authentication", "Let the API listen on loopback only, or put a proxy before it.")
 _ENCRYPTION = Capability("encryption of volumes", "Encrypt inside the volume, with LUKS on the device.")
 _EVACUATION = Capability("evacuating nodes", "Create replicas elsewhere, then delete those on the node.")
 _NODE_CONFIG = Capability("reading and changing a satellite's configuration", "Edit its configuration file.")
+_RECONNECT = Capability(
+    "reconnecting to a satellite on request", "The controller reconnects by itself; restart the satellite."
+)
 _EBS = Capability("EBS volumes", "Use another storage provider.")
 _REACTOR = Capability("control of drbd-reactor", "Call drbd-reactorctl on the node.")
 _DEVICES = Capability("making pools of bare devices", "Make a file system and a FILE_THIN pool on it.")
@@ -76,10 +77,10 @@ TABLE: tuple[Missing, ...] = (
     Missing("POST", "/v1/nodes/ebs", _EBS),
     Missing("GET", "/v1/nodes/{node}/config", _NODE_CONFIG),
     Missing("PUT", "/v1/nodes/{node}/config", _NODE_CONFIG),
-    Missing("PUT", "/v1/nodes/{node}/evacuate", _EVACUATION, noun=Noun.NODE),
-    Missing("PUT", "/v1/nodes/{node}/evict", _EVACUATION, noun=Noun.NODE),
-    Missing("PUT", "/v1/nodes/{node}/reconnect", _NODE_CONFIG, noun=Noun.NODE),
-    Missing("PUT", "/v1/nodes/{node}/restore", _EVACUATION, noun=Noun.NODE),
+    Missing("PUT", "/v1/nodes/{node}/evacuate", _EVACUATION),
+    Missing("PUT", "/v1/nodes/{node}/evict", _EVACUATION),
+    Missing("PUT", "/v1/nodes/{node}/reconnect", _RECONNECT),
+    Missing("PUT", "/v1/nodes/{node}/restore", _EVACUATION),
     *(
         Missing("POST", f"/v1/nodes/exec/drbd-reactorctl/{verb}", _REACTOR)
         for verb in ("disable", "enable", "evict", "restart", "status")
@@ -181,7 +182,6 @@ ROUTES = tuple(
         method=item.method,
         path=item.path,
         handler=_handler(item),
-        noun=item.noun,
         answer=Any,
     )
     for item in TABLE

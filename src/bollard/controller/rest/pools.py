@@ -15,9 +15,11 @@ from bollard.domain.commands import (
     ModifyPool,
     ModifyPoolDefinition,
 )
-from bollard.domain.errors import Invalid, Subject
+from bollard.domain.errors import Invalid
 from bollard.domain.ids import DISKLESS_POOL, key_of
+from bollard.domain.layers import provider_kind
 from bollard.domain.nodes import StoragePool
+from bollard.wire.rest.answers import About
 from bollard.wire.rest.bodies import props
 from bollard.wire.rest.codes import Act, Noun
 from bollard.wire.rest.pools import (
@@ -96,19 +98,18 @@ async def create_pool(call: Call) -> Response:
     body: PoolBody = await call.body()
     name = body.storage_pool_name or ""
     call.refer(StorPoolDfn=name)
-    if not body.provider_kind:
-        raise Invalid(
-            Subject.PROVIDER,
-            name,
-            "The storage pool has no provider",
-            cause="'provider_kind' is missing.",
-            correction="Name a provider, such as FILE_THIN.",
-        )
+    about, call.about = call.about, About()
+    try:
+        provider = provider_kind(body.provider_kind or "")
+    except Invalid as error:
+        # The original answers this before it knows what the request is about.
+        return call.refused(error, status=400)
+    call.about = about
     return await call.run(
         CreatePool(
             node=call.names["node"],
             name=name,
-            provider=body.provider_kind,
+            provider=provider,
             props=props(body.props),
             shared_space=body.shared_space,
             external_locking=bool(body.external_locking),

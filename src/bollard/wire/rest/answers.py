@@ -80,6 +80,10 @@ _SEVERITIES = {
 }
 
 
+_BARE = frozenset({"STORAGE_KIND_ADDED"})
+"""Codes that stand alone, without operation and object."""
+
+
 def of_entry(entry: Entry, about: About, now_ms: int) -> ApiCallRc:
     """An entry of a decision as clients see it. Raises KeyError for a code that there is not."""
     severity = _SEVERITIES[entry.severity]
@@ -87,8 +91,11 @@ def of_entry(entry: Entry, about: About, now_ms: int) -> ApiCallRc:
     if not code and severity is Mask.SUCCESS:
         code = _DONE[entry.operation]
     act = about.act if about.keep_act or entry.operation is Operation.NONE else _ACTS[entry.operation]
+    noun = NOUNS.get(entry.subject, about.noun)
+    if code in _BARE:
+        act, noun = Act.NONE, Noun.NONE
     return ApiCallRc(
-        ret_code=codes.ret_code(severity, code, act, NOUNS.get(entry.subject, about.noun)),
+        ret_code=codes.ret_code(severity, code, act, noun),
         message=entry.message,
         cause=entry.cause,
         details=entry.details,

@@ -16,6 +16,7 @@ from bollard.wire.rest.bodies import Body, GivenProps, PropsModify
 AL_STRIPES = 1
 AL_STRIPE_SIZE_KIB = 32
 NO_PORT = -1
+_PEER_SLOTS = 7
 
 
 class LayerBody(Body, frozen=True, kw_only=True):
@@ -169,12 +170,20 @@ def definition_view(definition: ResourceDefinition, *, with_volumes: bool = Fals
         flags=_PHASES[definition.phase],
         layer_data=tuple(
             DefinitionLayer(kind, drbd_data(definition) if kind is LayerKind.DRBD else None)
-            for kind in definition.layer_stack
+            for kind in _shown_stack(definition)
         ),
         uuid=definition.uuid,
         resource_group_name=definition.group,
         volume_definitions=tuple(volume_definition_view(definition, volume) for volume in volumes),
     )
+
+
+def _shown_stack(definition: ResourceDefinition) -> tuple[LayerKind, ...]:
+    """The layers, or DRBD alone when only settings of DRBD are decided so far."""
+    decided = definition.drbd_port is not None or definition.transport_type != "IP"
+    if not definition.layer_stack and (decided or definition.peer_slots != _PEER_SLOTS):
+        return (LayerKind.DRBD,)
+    return definition.layer_stack
 
 
 def volume_definition_view(definition: ResourceDefinition, volume: VolumeDefinition) -> VolumeDefinitionView:
