@@ -89,14 +89,19 @@ def test_a_tombstone_of_an_old_life_leaves_the_new_one(use: Callable[[Body], Non
     use(body)
 
 
-def test_a_new_life_waits_for_the_old_file_to_go(use: Callable[[Body], None]) -> None:
+def test_a_new_life_waits_for_nobody(use: Callable[[Body], None]) -> None:
     async def body(provider: Provider, pool: TargetPool, host: Host) -> None:
         await provider.create(_create(LIFE), pool, host)
-        with pytest.raises(HostError) as caught:
-            await provider.create(_create(NEXT_LIFE), pool, host)
-        assert caught.value.code == "other-life"
-        (seen,) = await provider.observe(pool, host)
-        assert seen.local.volume_uuid == LIFE
+        assert await provider.create(_create(NEXT_LIFE), pool, host)
+        assert not await provider.create(_create(NEXT_LIFE), pool, host)
+        old, new = await provider.observe(pool, host, NAME)
+        if old.local.volume_uuid == NEXT_LIFE:
+            old, new = new, old
+        assert (old.local.volume_uuid, new.local.volume_uuid) == (LIFE, NEXT_LIFE)
+        assert old.path.endswith("/Data-1_00000.img")
+        assert new.path.endswith("/Data-1_00000.1.img")
+        assert await provider.remove(_remove(LIFE), pool, host)
+        assert await provider.observe(pool, host, NAME) == (new,)
 
     use(body)
 

@@ -4,7 +4,9 @@ The marker is written before the file and removed after it, so a file of ours al
 without one is somebody else's and stays untouched.
 """
 
+import itertools
 import posixpath
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -59,7 +61,7 @@ async def observe(files: Files, pool: TargetPool, resource: str | None = None) -
     seen = []
     for marked in await files.marked(folder, MARKER_SUFFIX, prefix=f"{resource}_" if resource else ""):
         owner = decode_owner(marked.content)
-        if owner is None or marked.name != file_name(owner.resource, owner.number):
+        if owner is None or not marked.name.startswith(f"{owner.resource}_{owner.number:05d}"):
             continue
         if resource is None or key_of(owner.resource) == key_of(resource):
             seen.append(_backing(pool.name, posixpath.join(folder, marked.name), owner, marked.file))
@@ -78,24 +80,33 @@ def _backing(pool: str, path: str, owner: Owner, file: FileSeen | None) -> Backi
 
 
 async def create(files: Files, pool: TargetPool, step: CreateBacking, *, thick: bool) -> bool:
-    """Make the file, or finish making it. HostError `foreign-file` when the name is taken by another."""
-    path = _path(pool, step.resource, step.number)
-    content = await files.read(marker_name(path))
-    owner = decode_owner(content) if content is not None else None
+    """Make the file, or finish making it. HostError `foreign-file` when the name is taken by a stranger.
+
+    While another life of the volume still has the name, the new file gets the next one: it waits for nobody.
+    """
+    taken = set()
+    for seen in await observe(files, pool, step.resource):
+        if seen.local.volume_uuid == step.volume_uuid:
+            return await _extend(files, seen.path, await _owner(files, seen.path), step.size_kib, thick=thick)
+        taken.add(seen.path)
+    path = next(path for path in _paths(pool, step.resource, step.number) if path not in taken)
     if await files.look(path) is not None:
-        _check_owner(path, owner, step.volume_uuid)
-    if owner is None or owner.volume_uuid != step.volume_uuid:
-        owner = Owner(step.resource, step.number, step.volume_uuid)
-        await files.write(marker_name(path), encode_owner(owner))
+        raise HostError(
+            f"'{path}' is not Bollard's file",
+            code="foreign-file",
+            cause="There is no marker beside it that says so.",
+            correction="Move the file away, or use another resource name.",
+            name=path,
+        )
+    owner = Owner(step.resource, step.number, step.volume_uuid)
+    await files.write(marker_name(path), encode_owner(owner))
     return await _extend(files, path, owner, step.size_kib, thick=thick)
 
 
 async def grow(files: Files, pool: TargetPool, step: GrowBacking, *, thick: bool) -> bool:
     """Make our file at least this large. HostError `volume-missing` when it is not there."""
     seen = await find(files, pool, step.resource, step.number, step.volume_uuid)
-    content = await files.read(marker_name(seen.path))
-    owner = _check_owner(seen.path, decode_owner(content) if content is not None else None, step.volume_uuid)
-    return await _extend(files, seen.path, owner, step.size_kib, thick=thick)
+    return await _extend(files, seen.path, await _owner(files, seen.path), step.size_kib, thick=thick)
 
 
 async def _extend(files: Files, path: str, owner: Owner, size_kib: int, *, thick: bool) -> bool:
@@ -126,8 +137,7 @@ async def remove(files: Files, pool: TargetPool, step: RemoveBacking) -> bool:
 async def mark_metadata(files: Files, pool: TargetPool, step: CreateMetadata) -> None:
     """Remember that the file carries DRBD metadata, after it was written durably."""
     seen = await find(files, pool, step.resource, step.number, step.volume_uuid)
-    content = await files.read(marker_name(seen.path))
-    owner = _check_owner(seen.path, decode_owner(content) if content is not None else None, step.volume_uuid)
+    owner = await _owner(files, seen.path)
     if not owner.metadata:
         await files.write(marker_name(seen.path), encode_owner(msgspec.structs.replace(owner, metadata=True)))
 
@@ -146,29 +156,25 @@ async def find(files: Files, pool: TargetPool, resource: str, number: int, uuid:
     )
 
 
-def _check_owner(path: str, owner: Owner | None, uuid: str) -> Owner:
+async def _owner(files: Files, path: str) -> Owner:
+    content = await files.read(marker_name(path))
+    owner = decode_owner(content) if content is not None else None
     if owner is None:
         raise HostError(
-            f"'{path}' is not Bollard's file",
+            f"The marker of '{path}' has changed",
             code="foreign-file",
-            cause="There is no marker beside it that says so.",
-            correction="Move the file away, or use another resource name.",
-            name=path,
-        )
-    if owner.volume_uuid != uuid:
-        raise HostError(
-            f"'{path}' belongs to another volume",
-            code="other-life",
-            cause=f"Its owner is {owner.volume_uuid}, not {uuid}.",
-            correction="If the earlier resource of that name is being deleted here, this goes on by itself.",
+            cause="Somebody else works in the pool's folder.",
             name=path,
         )
     return owner
 
 
-def _path(pool: TargetPool, resource: str, number: int) -> str:
-    """Where the file of a volume is. HostError `pool-missing` when the pool names no folder."""
-    return posixpath.join(_folder(pool), file_name(resource, number))
+def _paths(pool: TargetPool, resource: str, number: int) -> Iterator[str]:
+    """The names that a volume's file may have, the usual one first. HostError `pool-missing`."""
+    folder = _folder(pool)
+    yield posixpath.join(folder, file_name(resource, number))
+    for again in itertools.count(1):
+        yield posixpath.join(folder, file_name(resource, number, f".{again}"))
 
 
 def _folder(pool: TargetPool) -> str:

@@ -3,18 +3,13 @@
 The file name is the one LINSTOR gives; the marker is what makes removing it safe.
 """
 
-import re
 from typing import Final
 
 import msgspec
 
-__all__ = ["MARKER_SUFFIX", "Owner", "decode_owner", "encode_owner", "file_name", "marker_name", "parse_name"]
+__all__ = ["MARKER_SUFFIX", "Owner", "decode_owner", "encode_owner", "file_name", "marker_name"]
 
 MARKER_SUFFIX: Final = ".owner"
-
-_FILE: Final = re.compile(
-    r"(?P<resource>[A-Za-z_][A-Za-z0-9_-]*?)_(?P<number>\d{5})(?P<suffix>(\.[a-z]+)?)\.img"
-)
 
 
 class Owner(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -31,7 +26,7 @@ class Owner(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def file_name(resource: str, number: int, suffix: str = "") -> str:
-    """`<RESOURCE>_<NNNNN><suffix>.img`; `suffix` is empty for data, `.meta` for external metadata."""
+    """`<RESOURCE>_<NNNNN><suffix>.img`; `suffix` is empty, or `.1`, `.2` while older lives have the name."""
     assert 0 <= number <= 99999, number
     return f"{resource}_{number:05d}{suffix}.img"
 
@@ -39,14 +34,6 @@ def file_name(resource: str, number: int, suffix: str = "") -> str:
 def marker_name(backing_name: str) -> str:
     """The marker that belongs to a backing file."""
     return backing_name + MARKER_SUFFIX
-
-
-def parse_name(name: str) -> tuple[str, int, str] | None:
-    """Resource, volume number and suffix of a backing file's name; None for any other name."""
-    found = _FILE.fullmatch(name)
-    if found is None:
-        return None
-    return found["resource"], int(found["number"]), found["suffix"]
 
 
 def encode_owner(owner: Owner) -> bytes:
