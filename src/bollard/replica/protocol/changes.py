@@ -88,6 +88,9 @@ class Changes(Rules):
         past = (device.uuids.current, *device.uuids.history, *(uuid for _, uuid in device.uuids.bitmap_uuids))
         return not any(same(known, uuid) for uuid in past)
 
+    def probe(self, peer: Peer) -> None:
+        self.r.connector.ping(peer)
+
     def own_masks(self, tx: Transaction) -> tuple[int, int, int]:
         bit = 1 << self.core.node_id
         primary = bit if self.core.role == Role.PRIMARY else 0

@@ -71,6 +71,10 @@ class Rules:
         """The change does not happen."""
         raise NotImplementedError
 
+    def probe(self, peer: Peer) -> None:
+        """Find out soon whether this neighbour is still there: the transaction waits for it."""
+        raise NotImplementedError
+
     def own_masks(self, tx: Transaction) -> tuple[int, int, int]:
         """(reachable, primary, weak) of this node, or (reachable, diskful primaries, sectors) of a resize."""
         raise NotImplementedError
@@ -217,6 +221,8 @@ class TwoPc:
         tx.timer = core.after(core.options.twopc_timeout_s, lambda: self._timeout(tx))
         for peer in children:
             core.send(peer, forward, tx.volume)
+            if peer.connected:
+                self._rules.probe(peer)
         if tx.parent is not None:
             tx.own = self._rules.check(tx)
             if self.current is not tx:
@@ -228,7 +234,7 @@ class TwoPc:
         if tx.answered or self.current is not tx:
             return
         refused = Vote.NO in votes
-        if not refused and None in votes:
+        if not refused and Vote.RETRY not in votes and None in votes:
             return
         verdict = Vote.NO if refused else Vote.RETRY if Vote.RETRY in votes else Vote.YES
         if tx.parent is not None:
