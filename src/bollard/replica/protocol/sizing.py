@@ -12,6 +12,8 @@ from bollard.replica.metadata.superblock import encode
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import packets as p
 from bollard.replica.protocol.commands import ANY_NODE, SizeFlag
+from bollard.replica.protocol.events import Buffer
+from bollard.replica.protocol.exclusion import RangeCall
 from bollard.replica.protocol.model import PeerDevice, Volume
 from bollard.replica.protocol.states import Role
 from bollard.replica.protocol.twopc import Transaction, Vote
@@ -140,7 +142,8 @@ class Sizing:
         assert bitmap is not None
         assert writer is not None
         bitmap.resize(size_bytes, new_bits_set=False)
-        old_offset = volume.superblock_offset_bytes
+        old_end = volume.superblock_offset_bytes + layout.PAGE_BYTES
+        old_start = volume.superblock_offset_bytes + superblock.bitmap_offset_sectors * SECTOR_BYTES
         sectors = size_bytes // SECTOR_BYTES
         moved = self.r.disks.capacity_bytes(volume) < size_bytes
         if moved:
@@ -160,5 +163,19 @@ class Sizing:
         new_offset = volume.superblock_offset_bytes
         ring = new_offset + superblock.al_offset_sectors * SECTOR_BYTES
         pieces = ((ring, INITIALISED_BLOCK * superblock.al_blocks), (new_offset, encode(superblock)))
-        wipe = ((old_offset, bytes(layout.PAGE_BYTES)),)
-        writer.save_bitmap(lambda: writer.write(pieces, lambda: writer.write(wipe, lambda: None)))
+        # The old metadata lies where users may write from now on: they wait until it reads as zeroes.
+        core = self.core
+        gate = RangeCall(old_start, old_end, lambda: None)
+        entered = volume.busy.enter(gate)
+        assert entered, "nothing was ever written beyond the old end"
+
+        def wiped(errno: int, _data: Buffer) -> None:
+            if errno:
+                core.log("error", f"volume {volume.number}: the old metadata was not wiped, error {errno}")
+            volume.busy.leave(gate)
+
+        def wipe() -> None:
+            tag = core.disk_tag(volume, wiped)
+            core.out.append(a.ZeroDisk(tag, volume.number, old_start, old_end - old_start, fua=True))
+
+        writer.save_bitmap(lambda: writer.write(pieces, wipe))
