@@ -68,6 +68,7 @@ class Session:
         self._channel: Channel | None = None
         self._features: frozenset[str] = frozenset()
         self._online = False
+        self._said = ("", "")
         self._revision = 0
         """Of the target that was sent last."""
         self._due = asyncio.Event()
@@ -234,7 +235,7 @@ class Session:
                         self._online = True
                         self._say("ONLINE", "")
                 case Bye():
-                    raise LinkError(f"the satellite said goodbye: {message.message or message.code}")
+                    raise DialError("OFFLINE", f"the satellite said goodbye: {message.message or message.code}")
                 case _:
                     await self._answer(channel, message)
 
@@ -302,8 +303,9 @@ class Session:
     def _say(self, status: str, message: str) -> None:
         if self._key in self._desk.cluster.nodes:
             self._desk.node_status(self.name, status, message)
-            if message:
-                _log.info("node %s is %s: %s", self.name, status, message)
+            if (status, message) != self._said:
+                self._said = (status, message)
+                _log.info("node %s is %s%s", self.name, status, f": {message}" if message else "")
 
     def _drop(self) -> None:
         channel, self._channel = self._channel, None
