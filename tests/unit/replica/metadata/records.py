@@ -52,8 +52,18 @@ def layouts(draw: st.DrawFn, max_bytes: int = 2 << 30) -> Layout:
         al_stripes=draw(st.sampled_from([1, 1, 1, 2, 4])),
         al_stripe_bytes=draw(st.sampled_from([32768, 32768, 65536])),
     )
-    size = draw(st.integers(1 << 20, max_bytes))
-    return internal(size, geometry)
+    return internal(draw(sizes(geometry.max_peers, max_bytes)), geometry)
+
+
+def sizes(peers: int, max_bytes: int) -> st.SearchStrategy[int]:
+    """Device sizes, half of them within a few sectors of where the bitmap needs one page more."""
+    anything = st.integers(1 << 20, max_bytes)
+    pages = peers * max_bytes >> 27
+    if not pages:
+        return anything
+    edges = st.integers(1, pages).map(lambda page: page * 512 // peers * 64 * 4096)
+    near = st.tuples(edges, st.integers(-20, 20)).map(lambda edge: edge[0] + edge[1] * 512)
+    return st.one_of(near.filter(lambda size: 1 << 20 <= size <= max_bytes), anything)
 
 
 @st.composite

@@ -80,6 +80,20 @@ def test_dirty_pages_bring_the_disk_up_to_date(
     assert disk == bitmap.encode_pages(0, bitmap.pages)
 
 
+@pytest.mark.parametrize("peers", [1, 3, 10, 31])
+@pytest.mark.parametrize("size", [4096, 44 << 20, 300 << 20])
+def test_the_last_page_is_written_too(size: int, peers: int) -> None:
+    bitmap = Bitmap(size, max_peers=peers)
+    for slot in range(peers):
+        bitmap.set_all(slot)
+        disk = bytearray(bitmap.pages * 4096)
+        for run in bitmap.take_dirty():
+            disk[run.offset_bytes : run.offset_bytes + len(run.data)] = run.data
+        assert disk == bitmap.encode_pages(0, bitmap.pages)
+        bitmap.clear_all(slot)
+        bitmap.forget_dirty()
+
+
 def test_only_touched_pages_are_written() -> None:
     bitmap = Bitmap(64 << 30, max_peers=7)
     assert bitmap.pages == 7 * 512

@@ -180,10 +180,14 @@ def _huge_log() -> object:
     return read_metadata(lambda _, length: block[:length], device_bytes=1 << 30, place=Place.INTERNAL)
 
 
+def test_metadata_of_another_size_is_named() -> None:
+    with pytest.raises(MetadataError, match="another device"):
+        _other_size()
+
+
 @pytest.mark.parametrize(
     "attempt",
     [
-        _other_size,
         _short_read,
         _truncated_bitmap,
         _no_metadata,

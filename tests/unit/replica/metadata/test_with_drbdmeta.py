@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bollard.replica.metadata.image import AnySuperblock
@@ -13,7 +13,7 @@ from bollard.replica.metadata.superblock import DeviceFlag, fresh
 from bollard.replica.metadata.superblock08 import fresh08
 from unit.replica.metadata import drbdmeta
 from unit.replica.metadata.drbdmeta import RUNS, bits_of, load, oracle, with_bits, write_bitmap
-from unit.replica.metadata.records import layouts, superblocks
+from unit.replica.metadata.records import layouts, sizes, superblocks
 
 pytestmark = drbdmeta.needs_drbdmeta
 
@@ -44,6 +44,8 @@ def both(tmp_path: Path, layout: Layout, superblock: AnySuperblock, **how: str) 
 
 @settings(oracle, max_examples=150)
 @given(layout=layouts(3 << 30))
+@example(layout=internal((1 << 40) + 12345 * 512, Geometry(max_peers=1)))
+@example(layout=internal(200 << 30, Geometry(max_peers=7)))
 def test_internal_is_byte_identical(tmp_path: Path, layout: Layout) -> None:
     theirs, ours = both(tmp_path, layout, fresh(layout))
     assert drbdmeta.slice_of(theirs, layout.area) == drbdmeta.slice_of(ours, layout.area)
@@ -79,7 +81,7 @@ def test_indexed_is_byte_identical(tmp_path: Path, index: int) -> None:
 
 
 @settings(oracle, max_examples=25)
-@given(size=st.integers(1 << 20, 3 << 30))
+@given(size=sizes(1, 3 << 30))
 def test_v08_is_byte_identical(tmp_path: Path, size: int) -> None:
     layout = internal(size, Geometry())
     theirs, ours = both(tmp_path, layout, fresh08(layout), version="v08")
