@@ -330,6 +330,13 @@ class Lab:
     def spawn(self, name: str, *, size_kib: int = 10240, group: str = "DfltRscGrp") -> Decision:
         return self.run(c.SpawnResource(group=group, name=name, sizes_kib=(size_kib,)))
 
+    def spawn_on(self, name: str, *nodes: str, pool: str = "thin", size_kib: int = 10240) -> Decision:
+        """A definition with one volume, and a replica on each of these nodes."""
+        self.run(c.CreateDefinition(name=name))
+        self.run(c.CreateVolumeDefinition(definition=name, size_kib=size_kib))
+        places = tuple(c.NewResource(node=node, props={"StorPoolName": pool}) for node in nodes)
+        return self.run(c.CreateResources(definition=name, resources=places))
+
     def resources(self, definition: str) -> dict[str, Resource]:
         return {str(one.node): one for one in self.cluster.resources_of(definition)}
 
