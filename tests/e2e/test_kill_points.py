@@ -116,7 +116,7 @@ def test_a_stale_replica_is_not_served(cluster: SmallCluster) -> None:
     cluster.servers.kill_node(cluster.primary)
     cluster.servers.start_node(cluster.survivor)
     cluster.view.wait(
-        "the stale node's report", 30.0, lambda found: not found[cluster.survivor].get("state_stale", False)
+        "the stale node's report", 30.0, lambda found: found[cluster.survivor]["observed"]["current"]
     )
     address, export = cluster.view.device(cluster.survivor)
     with pytest.raises((NbdClientError, OSError)):

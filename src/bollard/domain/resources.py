@@ -116,6 +116,10 @@ class ResourceDefinition(msgspec.Struct, frozen=True, omit_defaults=True, tag_fi
     transport_type: str = "IP"
     verify_request: int = 0
     """Grows by one each time an online verify is asked for; a node verifies until it has done this one."""
+    verify_finished: int = 0
+    """The newest request that is done."""
+    verify_out_of_sync_kib: int = 0
+    """What that one found."""
 
     @property
     def key(self) -> Key:

@@ -32,6 +32,7 @@ def assess(world: World, definitions: tuple[str, ...] | None = None) -> Decision
         definition = draft.definition(key)
         if definition is not None:
             _note_up_to_date(draft, definition)
+            _note_verified(draft, key)
     for procedure in list(world.cluster.procedures.values()):
         if definitions is None or procedure.definition is None or key_of(procedure.definition) in keys:
             said += _advance(draft, procedure)
@@ -62,6 +63,22 @@ def _note_up_to_date(draft: Draft, definition: ResourceDefinition) -> None:
         draft.put(msgspec.structs.replace(resource, volumes=volumes))
     if complete and not all(volume.initialized for volume in definition.volumes):
         draft.put(_initialized(definition, complete[0]))
+
+
+def _note_verified(draft: Draft, key: Key) -> None:
+    """A verify that a node reports done is done for ever: no node starts it again."""
+    definition = draft.definition(key)
+    if definition is None or definition.verify_finished >= definition.verify_request:
+        return
+    for resource in draft.resources_of(definition.name):
+        seen = draft.world.observed.resource(definition.name, resource.node)
+        found = seen.verify if seen is not None and seen.uuid == resource.uuid else None
+        if found is not None and found.finished and found.request == definition.verify_request:
+            done = msgspec.structs.replace(
+                definition, verify_finished=found.request, verify_out_of_sync_kib=found.out_of_sync_kib
+            )
+            draft.put(done)
+            return
 
 
 def _initialized(definition: ResourceDefinition, by: Resource) -> ResourceDefinition:

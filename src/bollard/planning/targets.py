@@ -144,7 +144,9 @@ def _replication(
         secret=definition.drbd_secret,
         peers=tuple(sorted(peers, key=lambda peer: peer.node_id)),
         peer_slots=resource.peer_slots or drbd.PEER_SLOTS_DEFAULT,
-        verify_request=definition.verify_request,
+        verify_request=0
+        if definition.verify_finished >= definition.verify_request
+        else definition.verify_request,
         options=options,
     )
 

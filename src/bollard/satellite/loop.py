@@ -24,6 +24,7 @@ from bollard.satellite.looking import Looking
 from bollard.satellite.pools import PoolWatch
 from bollard.satellite.sight import NOTHING, Sight, leftovers, local_of, problem_of, seen_of
 from bollard.satellite.tools.drbd_status import busy
+from bollard.satellite.verifying import Verifying
 from bollard.satellite.wishes import Wishes
 
 __all__ = ["Loop"]
@@ -45,9 +46,10 @@ class Loop:
         self._board = board
         self._clock = clock
         self._wishes = Wishes()
-        self._pools = PoolWatch(host, board)
+        self._pools = PoolWatch(host, board, self._pool_mended)
         self._engine = EngineWatch(host.engine, clock, self._engine_changed)
         self._looking = Looking(host, self._wishes, self._engine)
+        self._verifying = Verifying(host.engine)
         self._work = KeyedWork(self._guarded)
         self._applied: dict[Key, str] = {}
         self._failures: dict[Key, int] = {}
@@ -104,6 +106,10 @@ class Loop:
         for one in [key] if key is not None else self._wishes.keys():
             self._wake(one, RETRY_MIN_S if one in self._failures else EVENTS_S)
 
+    def _pool_mended(self) -> None:
+        for key in list(self._failures):
+            self._wake(key)
+
     async def _survey(self) -> None:
         await self._begun.wait()
         while True:
@@ -157,6 +163,7 @@ class Loop:
                 self._board.put_removed(uuid)
             steps = diff(target, stones, local)
             if not steps or steps == done:
+                await self._verifying.advance(target, sight.status)
                 return sight, bool(steps), None
             changed = False
             for step in steps:
@@ -198,6 +205,7 @@ class Loop:
                     revision=revision,
                     settled=not left and problem is None,
                     nbd_socket=self._host.nbd_socket,
+                    verify=self._verifying.seen(target, sight.status),
                     problem=problem,
                 )
             )
@@ -214,7 +222,9 @@ class Loop:
             self._wake(key, min(RETRY_MAX_S, RETRY_MIN_S * 2 ** min(failures, 16)))
             return
         self._failures.pop(key, None)
-        if sight.status is not None and busy(sight.status):
+        target = self._wishes.resources.get(key)
+        moves = sight.status is not None and busy(sight.status)
+        if moves or self._verifying.pending(target, sight.status):
             self._wake(key, PROGRESS_S)
 
     def _seen(self, key: Key | None) -> None:

@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from bollard.domain.ids import Key, Uuid
+from bollard.domain.ids import Key, Uuid, key_of
 from bollard.domain.seen import Problem, SeenPool
 from bollard.domain.targets import TargetPool
 from bollard.satellite.apply import pool_of
@@ -22,9 +22,11 @@ _log = logging.getLogger(__name__)
 class PoolWatch:
     """The pools of the target. A pool that hangs does not keep the others from being seen."""
 
-    def __init__(self, host: Host, board: Board) -> None:
+    def __init__(self, host: Host, board: Board, mended: Callable[[], None]) -> None:
+        """`mended` is called when a pool that had a problem has none any more."""
         self._host = host
         self._board = board
+        self._mended = mended
         self._kick = asyncio.Event()
         self.pools: dict[Key, TargetPool] = {}
 
@@ -54,7 +56,10 @@ class PoolWatch:
         pools = list(self.pools.values())
         for pool, seen in zip(pools, await asyncio.gather(*map(self._look_at, pools)), strict=True):
             if pool in self.pools.values():
+                before = self._board.pools.get(key_of(pool.name))
                 self._board.put_pool(seen)
+                if before is not None and before.problem is not None and seen.problem is None:
+                    self._mended()
 
     async def survey(self) -> tuple[BackingSeen, ...]:
         """All that carries our mark, in the pools that can be read."""

@@ -8,7 +8,7 @@ import msgspec
 from bollard.domain.ids import ResourceName, Uuid
 from bollard.domain.local import Local, LocalEngine, LocalExport
 from bollard.domain.resources import Tombstone
-from bollard.domain.seen import Problem, SeenResource, SeenVolume
+from bollard.domain.seen import Problem, SeenResource, SeenVerify, SeenVolume
 from bollard.domain.targets import TargetResource, TargetVolume
 from bollard.domain.units import KIB
 from bollard.satellite.host.base import BackingSeen
@@ -71,6 +71,7 @@ def seen_of(
     revision: int,
     settled: bool,
     nbd_socket: str,
+    verify: SeenVerify | None = None,
     problem: Problem | None = None,
 ) -> SeenResource:
     """The report of a resource that the target names."""
@@ -89,6 +90,7 @@ def seen_of(
         suspended=suspended(status) if status is not None else "",
         volumes=tuple(_volume(target, volume, backings, devices, nbd_socket) for volume in target.volumes),
         peers=seen_peers(status) if status is not None else (),
+        verify=verify if status is not None else None,
         problem=problem,
     )
 

@@ -249,7 +249,7 @@ def is_settled(found: dict[str, Any]) -> bool:
         for item in found.values()
         for peer in item.get("layer_object", {}).get("drbd", {}).get("connections", {}).values()
     ]
-    calm = not any(item.get("state_stale") for item in found.values())
+    calm = all(item.get("observed", {}).get("current") for item in found.values())
     linked = len(connections) == 6 and all(peer.get("connected") for peer in connections)
     disks = states.count("UpToDate") == 2 and states.count("Diskless") + states.count("TieBreaker") == 1
     return calm and linked and disks

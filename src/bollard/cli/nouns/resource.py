@@ -1,6 +1,7 @@
 """`bollard resource`: replicas and diskless resources on nodes."""
 
 import argparse
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -170,11 +171,13 @@ def state_of(item: dict[str, Any]) -> Cell:
     text = ", ".join(dict.fromkeys(words)) or "Unknown"
     if "EVACUATE" in flags:
         text += ", Evacuating"
-    if (age := item.get("state_age_s")) is not None and item.get("state_stale"):
-        text += f" (as of {age:.0f} s ago)"
-    if problem := item.get("problem"):
+    observed = item.get("observed", {})
+    current = observed.get("current", True)
+    if not current and (heard_ms := observed.get("heard_at")) is not None:
+        text += f" (last report {max(0.0, time.time() - heard_ms / 1000):.0f} s ago)"
+    if problem := observed.get("problem"):
         text += f": {problem}"
-    good = all(word in _GOOD for word in words) and not item.get("state_stale")
+    good = all(word in _GOOD for word in words) and current
     return Text(text, "green" if good else "yellow" if "Inconsistent" not in text else "red")
 
 

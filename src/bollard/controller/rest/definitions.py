@@ -12,6 +12,7 @@ from bollard.domain.commands import (
     DeleteVolumeDefinition,
     ModifyDefinition,
     ModifyVolumeDefinition,
+    VerifyDefinition,
 )
 from bollard.domain.errors import Invalid, Subject, Unsupported
 from bollard.wire.rest.bodies import props
@@ -93,6 +94,11 @@ async def modify_definition(call: Call) -> Response:
 async def delete_definition(call: Call) -> Response:
     """Remove a resource definition with all its resources."""
     return await call.run(DeleteDefinition(name=call.names["resource"]))
+
+
+async def verify_definition(call: Call) -> Response:
+    """Ours: compare all replicas online."""
+    return await call.run(VerifyDefinition(name=call.names["resource"]))
 
 
 async def sync_status(call: Call) -> Response:
@@ -212,6 +218,13 @@ ROUTES = (
         body=DefinitionModify,
     ),
     Route(method="DELETE", path=_ONE, handler=delete_definition, act=Act.DELETE, noun=Noun.RSC_DFN),
+    Route(
+        method="POST",
+        path=_ONE + "/verify",
+        handler=verify_definition,
+        act=Act.MODIFY,
+        noun=Noun.RSC_DFN,
+    ),
     Route(method="GET", path=_ONE + "/sync-status", handler=sync_status, answer=dict[str, bool]),
     Route(method="GET", path=_VOLUMES, handler=list_volume_definitions, answer=list[VolumeDefinitionView]),
     Route(

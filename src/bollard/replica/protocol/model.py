@@ -122,6 +122,7 @@ class PeerDevice:
         self.verify: Run | None = None
         self.out_of_sync_total_bits = 0
         self.resynced_bytes = 0
+        self.verifies_done = 0
         self.last_resync_bytes = 0
         self.verify_out_of_sync_bytes = 0
         self.received_bytes = 0

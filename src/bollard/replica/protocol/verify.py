@@ -174,6 +174,7 @@ class Verifier:
 
     def _done(self, device: PeerDevice) -> None:
         device.verify = None
+        device.verifies_done += 1
         device.repl = ReplState.ESTABLISHED
         found = device.verify_out_of_sync_bytes
         self.core.changed = True

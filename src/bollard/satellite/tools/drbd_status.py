@@ -38,6 +38,10 @@ class PeerDeviceStatus(msgspec.Struct, frozen=True, rename="kebab"):
     out_of_sync: int = 0
     percent_in_sync: float | None = None
     resynced: int = 0
+    percent_resync_done: float | None = None
+    percent_verify_done: float | None = None
+    verifies_done: int = 0
+    verify_out_of_sync: int = 0
 
 
 class ConnectionStatus(msgspec.Struct, frozen=True, rename="kebab"):
@@ -108,7 +112,17 @@ def _peer_volume(volume: PeerDeviceStatus) -> SeenPeerVolume:
         number=volume.volume,
         replication_state=volume.replication_state,
         peer_disk_state=volume.peer_disk_state,
-        done_percent=volume.percent_in_sync if volume.replication_state in _MOVING else None,
+        done_percent=_done_percent(volume),
         out_of_sync_kib=volume.out_of_sync,
         resynced_kib=volume.resynced,
     )
+
+
+def _done_percent(volume: PeerDeviceStatus) -> float | None:
+    """Of the resync or verify that runs; the share of blocks in sync when the source says no more."""
+    if volume.replication_state not in _MOVING:
+        return None
+    for value in (volume.percent_resync_done, volume.percent_verify_done):
+        if value is not None:
+            return value
+    return volume.percent_in_sync

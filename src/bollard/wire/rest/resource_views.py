@@ -86,6 +86,8 @@ class ReplicationState(msgspec.Struct, frozen=True, omit_defaults=True):
 
     replication_state: str
     done_percentage: float | None = None
+    resynced_kib: int | None = None
+    """Ours: moved by the resync that runs, or by the last one."""
 
 
 class VolumeState(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -129,6 +131,15 @@ class Freshness(msgspec.Struct, frozen=True, omit_defaults=True):
     next_step: str = ""
 
 
+class VerifyState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Ours: the newest online verify of a resource definition."""
+
+    request: int
+    finished: bool
+    done_percent: float = 0.0
+    out_of_sync_kib: int = 0
+
+
 class ResourceView(msgspec.Struct, frozen=True, omit_defaults=True):
     """A resource on a node as clients see it; `volumes` only in the view with volumes."""
 
@@ -143,6 +154,7 @@ class ResourceView(msgspec.Struct, frozen=True, omit_defaults=True):
     volumes: tuple[VolumeView, ...] = ()
     shared_name: str = ""
     observed: Freshness | None = None
+    verify: VerifyState | None = None
 
 
 class Picture(msgspec.Struct, frozen=True):
@@ -201,7 +213,24 @@ def resource_view(picture: Picture, *, with_volumes: bool) -> ResourceView:
         create_timestamp=resource.create_timestamp_ms or None,
         volumes=volume_views(picture) if with_volumes else (),
         observed=_freshness(picture),
+        verify=_verify(picture),
     )
+
+
+def _verify(picture: Picture) -> VerifyState | None:
+    """What the definition knows to be done, else the progress that this node reports."""
+    definition = picture.definition
+    if not definition.verify_request:
+        return None
+    if definition.verify_finished >= definition.verify_request:
+        found_kib = definition.verify_out_of_sync_kib
+        return VerifyState(
+            definition.verify_finished, finished=True, done_percent=100.0, out_of_sync_kib=found_kib
+        )
+    seen = picture.seen.verify if picture.seen is not None and picture.current else None
+    if seen is None or seen.request != definition.verify_request:
+        return VerifyState(definition.verify_request, finished=False)
+    return VerifyState(seen.request, False, seen.done_percent, seen.out_of_sync_kib)
 
 
 def volume_views(picture: Picture) -> tuple[VolumeView, ...]:
@@ -357,7 +386,9 @@ def _volume_state(picture: Picture, seen: SeenVolume) -> VolumeState:
     for peer in picture.seen.peers if picture.seen is not None else ():
         for volume in peer.volumes:
             if volume.number == seen.number:
-                states[peer.node] = ReplicationState(volume.replication_state, volume.done_percent)
+                states[peer.node] = ReplicationState(
+                    volume.replication_state, volume.done_percent, volume.resynced_kib or None
+                )
     return VolumeState(disk_state, states)
 
 
