@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FEATURES = Feature.TRIM | Feature.THIN_RESYNC | Feature.WSAME | Feature.WZEROES | Feature.TWOPC_V2
 _SETUP_TIMEOUT_S = 5.0
+_WAITING_PING_S = 1.0
 
 
 class Connector:
@@ -151,22 +152,24 @@ class Connector:
         peer.timer = self.core.after(timeout_s, expired)
 
     def watch_pings(self, peer: Peer) -> None:
-        """Ping whenever the control connection was silent for the ping interval."""
+        """Ping whenever the control connection was silent for the ping interval, sooner if we wait for acks."""
         if peer.timer is not None:
             peer.timer.cancel()
         interval_s = self.core.options.ping_interval_s
-        silent_s = self.core.now_s - peer.last_heard_s
+        soon_s = min(interval_s, _WAITING_PING_S)
         link = peer.link
 
         def due() -> None:
             if peer.link != link:
                 return
-            if self.core.now_s - peer.last_heard_s >= interval_s - 1e-9:
+            silent_s = self.core.now_s - peer.last_heard_s + 1e-9
+            waiting = bool(peer.unacked or peer.sent_epochs or peer.reads)
+            if silent_s >= interval_s or (waiting and silent_s >= soon_s):
                 self.ping(peer)
             else:
                 self.watch_pings(peer)
 
-        peer.timer = self.core.after(max(interval_s - silent_s, 0.001), due)
+        peer.timer = self.core.after(soon_s, due)
 
     def ping(self, peer: Peer) -> None:
         """Ask for a sign of life within the ping timeout."""

@@ -14,7 +14,7 @@ from bollard.replica.protocol.commands import Channel, Cmd, DataFlag, WireProtoc
 from bollard.replica.protocol.config import OnNoQuorum
 from bollard.replica.protocol.events import Request, Verb
 from bollard.replica.protocol.frames import MAGIC_100
-from bollard.replica.protocol.model import EIO, EROFS, Peer, PeerDevice, Route, Volume
+from bollard.replica.protocol.model import EINVAL, EIO, EROFS, Peer, PeerDevice, Route, Volume
 from bollard.replica.protocol.states import DiskState, ReplState, Role
 from bollard.replica.protocol.writes import FlushOp, Group, WriteOp
 
@@ -40,6 +40,9 @@ class Requests:
     def request(self, event: Request) -> None:
         core = self.core
         volume = core.volumes[event.volume]
+        if event.offset_bytes + event.length_bytes > volume.size_bytes:
+            core.out.append(a.Complete(event.request, EINVAL))
+            return
         if (
             core.role is not Role.PRIMARY
             or core.suspended_user

@@ -114,9 +114,7 @@ class Cluster:
         diskless = node.disk is None
         self.deliver(
             node_id,
-            e.AddVolume(
-                VolumeConfig(number=0, minor=1000, size_bytes=self.volume_bytes, diskless=diskless)
-            ),
+            e.AddVolume(VolumeConfig(number=0, minor=1000, size_bytes=self.volume_bytes, diskless=diskless)),
         )
         for peer in self.nodes:
             if peer.node_id != node_id:

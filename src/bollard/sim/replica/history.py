@@ -1,0 +1,344 @@
+"""One random history: clients write, nodes crash, cables are cut and mended; then everything must agree.
+
+`run_history(seed, steps)` raises Violation, or tells what happened.
+"""
+
+from collections.abc import Callable
+from random import Random
+
+import msgspec
+
+from bollard.replica.protocol import actions as a
+from bollard.replica.protocol import events as e
+from bollard.replica.protocol.config import QUORUM_MAJORITY, OnNoQuorum, Options
+from bollard.replica.protocol.states import ConnState, DiskState, ReplState, Role
+from bollard.sim.replica.cluster import Cluster
+from bollard.sim.replica.oracle import BLOCK, Oracle, Violation, Write
+
+VOLUME_BYTES = 16 << 20
+_HOT_BLOCKS = 48
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a history did."""
+
+    seed: int
+    steps: int
+    acknowledged: int
+    failed: int
+    reads: int
+    promotions: int
+    crashes: int
+    cuts: int
+    resynced_bytes: int
+
+
+class Session:
+    """A client on one node, until it moves on. `number` grows with each move."""
+
+    def __init__(self, node: int, boot: int, number: int) -> None:
+        self.node = node
+        self.boot = boot
+        self.number = number
+        self.open = False
+
+
+class History:
+    """The world of one seed."""
+
+    def __init__(self, seed: int, options: Options | None = None, *, diskful: int = 2, witnesses: int = 1) -> None:
+        self.random = Random(seed ^ 0x5EED)
+        self.seed = seed
+        self.options = options or default_options(self.random)
+        self.cluster = Cluster(
+            seed, self.options, diskful=diskful, witnesses=witnesses, volume_bytes=VOLUME_BYTES
+        )
+        self.diskful = range(diskful)
+        self.oracle = Oracle()
+        self.session: Session | None = None
+        self.sessions = 0
+        self.promotions = self.crashes = self.cuts = self.failed = 0
+        self._requests: dict[int, Callable[[a.Complete], None]] = {}
+        self._next_request = 0
+        self._busy_blocks: set[int] = set()
+        self.cluster.on_complete = self._completed
+        spread = VOLUME_BYTES // BLOCK // _HOT_BLOCKS
+        self.blocks = [index * spread + self.random.randrange(spread) for index in range(_HOT_BLOCKS)]
+
+    # -- the client
+
+    def _completed(self, _node: int, action: a.Complete) -> None:
+        handler = self._requests.pop(action.request, None)
+        if handler is not None:
+            handler(action)
+
+    def _request(self, session: Session, handler: Callable[[a.Complete], None], event: Callable[[int], e.Request]) -> None:
+        if self.cluster.nodes[session.node].boot != session.boot:
+            return
+        self._next_request += 1
+        number = self._next_request
+        self._requests[number] = handler
+        self.cluster.deliver(session.node, event(number))
+
+    def write(self, session: Session, block: int, *, fua: bool) -> None:
+        """One block; never two writes of a block at once."""
+        if block in self._busy_blocks or self.cluster.nodes[session.node].boot != session.boot:
+            return
+        self._busy_blocks.add(block)
+        write, data = self.oracle.submit(block)
+
+        def done(action: a.Complete) -> None:
+            self._busy_blocks.discard(block)
+            if action.errno:
+                self.failed += 1
+                return
+            self._acknowledged(session, block, write, durable=fua)
+
+        self._request(
+            session, done, lambda number: e.Request(0, number, e.Verb.WRITE, block * BLOCK, BLOCK, data, fua)
+        )
+
+    def _acknowledged(self, session: Session, block: int, write: Write, *, durable: bool) -> None:
+        current = self.session
+        if current is not None and current.number > session.number and current.open:
+            raise Violation(f"node {session.node} acknowledged write {write.number} after node {current.node} took over")
+        node = self.cluster.nodes[session.node]
+        assert node.resource is not None
+        holders = {session.node: node.crashes}
+        for peer in node.resource.core.peers.values():
+            device = peer.devices[0]
+            if peer.connected and device.disk == DiskState.UP_TO_DATE:
+                holders[peer.node_id] = self.cluster.nodes[peer.node_id].crashes
+        self.oracle.acknowledged(write, holders)
+        if durable:
+            self.oracle.flush_ended({block: self.oracle.flush_begins()[block]})
+
+    def read(self, session: Session, block: int) -> None:
+        """Read a block nobody is writing, and compare."""
+        if block in self._busy_blocks:
+            return
+
+        def done(action: a.Complete) -> None:
+            if action.errno or self.session is not session or block in self._busy_blocks:
+                return
+            self.oracle.check(block, bytes(action.data), self.crash_counts(), f"read on node {session.node}")
+
+        self._request(session, done, lambda number: e.Request(0, number, e.Verb.READ, block * BLOCK, BLOCK))
+
+    def flush(self, session: Session) -> None:
+        covered = self.oracle.flush_begins()
+
+        def done(action: a.Complete) -> None:
+            if not action.errno:
+                self.oracle.flush_ended(covered)
+
+        self._request(session, done, lambda number: e.Request(0, number, e.Verb.FLUSH))
+
+    def crash_counts(self) -> dict[int, int]:
+        return {node.node_id: node.crashes for node in self.cluster.nodes}
+
+    def move(self, node: int) -> None:
+        """The client leaves its node (which may not notice) and opens the volume on another one."""
+        cluster = self.cluster
+        old = self.session
+        if old is not None and cluster.nodes[old.node].boot == old.boot and self.random.random() < 0.8:
+            cluster.command(old.node, lambda tag: e.Demote(tag, force=True))
+            cluster.run(self.random.random() * 0.05)
+        self._abandon()
+        if not cluster.alive(node):
+            return
+        self.sessions += 1
+        session = Session(node, cluster.nodes[node].boot, self.sessions)
+        self.session = session
+        tag = cluster.command(node, lambda tag: e.Promote(tag))
+        cluster.run_until(lambda: tag in cluster.answers or not cluster.alive(node), 4.0)
+        answer = cluster.answers.get(tag)
+        if answer is not None and answer.code is a.Code.OK:
+            session.open = True
+            self.promotions += 1
+        else:
+            self.session = None
+
+    def _abandon(self) -> None:
+        """Writes of the old session may or may not happen; their blocks are free for the next one."""
+        self.session = None
+        self._busy_blocks.clear()
+
+    # -- the world
+
+    def crash(self, node: int) -> None:
+        if self.cluster.alive(node):
+            self.crashes += 1
+            self.cluster.crash(node)
+            if self.session is not None and self.session.node == node:
+                self._abandon()
+
+    def step(self) -> None:
+        """One random thing, then some time."""
+        random, cluster = self.random, self.cluster
+        session = self.session
+        choice = random.random()
+        if session is not None and session.open and choice < 0.55:
+            for _ in range(random.randrange(1, 9)):
+                self.write(session, random.choice(self.blocks), fua=random.random() < 0.1)
+            if random.random() < 0.3:
+                self.flush(session)
+        elif session is not None and session.open and choice < 0.7:
+            for _ in range(4):
+                self.read(session, random.choice(self.blocks))
+        elif session is None or choice < 0.76:
+            self.move(random.choice(list(self.diskful)))
+        elif choice < 0.84:
+            self.crash(random.randrange(len(cluster.nodes)))
+        elif choice < 0.92:
+            one, other = random.sample(range(len(cluster.nodes)), 2)
+            self.cuts += 1
+            cluster.note(f"cut {one}-{other}")
+            cluster.network.cut(one, other, silent=random.random() < 0.5)
+        elif choice < 0.94:
+            alone = random.randrange(len(cluster.nodes))
+            cluster.note(f"isolate {alone}")
+            for other in range(len(cluster.nodes)):
+                if other != alone:
+                    self.cuts += 1
+                    cluster.network.cut(alone, other, silent=random.random() < 0.7)
+        else:
+            self.mend()
+        cluster.run(random.choice((0.001, 0.004, 0.02, 0.1, 0.5, 3.0)))
+
+    def mend(self) -> None:
+        """Restart a node or mend a cable."""
+        cluster = self.cluster
+        down = [node.node_id for node in cluster.nodes if node.resource is None]
+        if down and self.random.random() < 0.7:
+            self.boot(self.random.choice(down))
+        elif cluster.network.cuts:
+            cluster.network.heal(*self.random.choice(sorted(cluster.network.cuts)))
+
+    def boot(self, node: int) -> None:
+        self.cluster.note(f"boot {node}")
+        self.cluster.start(node)
+
+    # -- the end
+
+    def settle(self) -> None:
+        """No more faults: all nodes come together and hold the same."""
+        cluster = self.cluster
+        cluster.note("settle")
+        for pair in sorted(cluster.network.cuts):
+            cluster.network.heal(*pair)
+        for node in cluster.nodes:
+            if node.resource is None:
+                self.boot(node.node_id)
+        cluster.run(20.0)
+        for node in cluster.nodes:
+            if node.resource is not None and node.resource.core.role is Role.PRIMARY:
+                cluster.command(node.node_id, lambda tag: e.Demote(tag, force=True))
+        self._abandon()
+        if not cluster.run_until(self.healthy, 60.0):
+            raise Violation(f"the nodes did not come together: {self.describe()}")
+        cluster.run(1.0)
+        self._compare_disks()
+        self.move(self.random.choice(list(self.diskful)))
+        session = self.session
+        if session is None:
+            raise Violation(f"no node can be promoted in the end: {self.describe()}")
+        for block in self.oracle.blocks:
+            self.read(session, block)
+        cluster.run(2.0)
+        if any(handler for handler in self._requests.values()) and self._unanswered(session):
+            raise Violation("requests are never answered")
+
+    def _unanswered(self, session: Session) -> bool:
+        resource = self.cluster.nodes[session.node].resource
+        return resource is not None and (resource.core.running_writes > 0 or bool(resource.core.held))
+
+    def healthy(self) -> bool:
+        """Everybody is connected to everybody and every disk is UpToDate."""
+        for node in self.cluster.nodes:
+            if node.resource is None:
+                return False
+            core = node.resource.core
+            if node.disk is not None and core.volumes[0].disk != DiskState.UP_TO_DATE:
+                return False
+            for peer in core.peers.values():
+                if not peer.connected or peer.devices[0].repl != ReplState.ESTABLISHED:
+                    return False
+        return True
+
+    def describe(self) -> str:
+        parts = []
+        for node in self.cluster.nodes:
+            if node.resource is None:
+                parts.append(f"n{node.node_id} down")
+                continue
+            core = node.resource.core
+            volume = core.volumes[0]
+            links = ", ".join(
+                f"n{peer.node_id}:{ConnState(peer.cstate).name}/{peer.devices[0].repl.name}/{peer.devices[0].disk.name}"
+                for peer in core.peers.values()
+            )
+            parts.append(f"n{node.node_id} {core.role.name} {volume.disk.name} quorum={volume.quorum} [{links}]")
+        return "; ".join(parts)
+
+    def _compare_disks(self) -> None:
+        disks = [self.cluster.nodes[node].disk for node in self.diskful]
+        first = disks[0]
+        assert first is not None
+        last = VOLUME_BYTES // BLOCK
+        for other in disks[1:]:
+            assert other is not None
+            touched = set(first.durable) | set(first.cache) | set(other.durable) | set(other.cache)
+            for block in sorted(touched):
+                if block < last and first.read(block * BLOCK, BLOCK) != other.read(block * BLOCK, BLOCK):
+                    raise Violation(f"block {block} differs between connected, UpToDate nodes")
+
+
+def default_options(random: Random) -> Options:
+    """The settings of a cluster with two disks and a tiebreaker, with short times."""
+    return Options(
+        quorum=QUORUM_MAJORITY,
+        on_no_quorum=random.choice((OnNoQuorum.SUSPEND_IO, OnNoQuorum.IO_ERROR)),
+        ping_interval_s=2.0,
+        ping_timeout_s=0.5,
+        twopc_timeout_s=5.0,
+        al_extents=random.choice((2, 3, 64)),
+        resync_request_bytes=random.choice((4096, 1 << 16)),
+        max_epoch_size=random.choice((4, 2048)),
+    )
+
+
+def run_history(seed: int, steps: int = 60, *, trace: bool = False) -> Report:
+    """One history of so many random steps. Raises Violation with the last lines of the trace."""
+    history = History(seed)
+    history.cluster.tracing = trace
+    try:
+        for node in history.cluster.nodes:
+            history.boot(node.node_id)
+        history.cluster.run(3.0)
+        for _ in range(steps):
+            history.step()
+        history.settle()
+    except Violation as violation:
+        if trace:
+            raise
+        tail = "\n".join(history.cluster.trace[-30:])
+        raise Violation(f"seed {seed}, {steps} steps: {violation}\n{tail}") from violation
+    resynced = sum(
+        device.last_resync_bytes
+        for node in history.cluster.nodes
+        if node.resource is not None
+        for peer in node.resource.core.peers.values()
+        for device in peer.devices.values()
+    )
+    return Report(
+        seed=seed,
+        steps=steps,
+        acknowledged=history.oracle.acks,
+        failed=history.failed,
+        reads=history.oracle.reads,
+        promotions=history.promotions,
+        crashes=history.crashes,
+        cuts=history.cuts,
+        resynced_bytes=resynced,
+    )
