@@ -159,6 +159,7 @@ def new_generation(
     weak: int = 0,
     dagtag: int = 0,
     unconfigured: int = 0,
+    primary: bool = True,
 ) -> Rotation:
     """Before a Primary's next write that somebody will miss. Unchanged when nobody needs the difference."""
     assert is_random(uuid), "a new generation is never a reserved value"
@@ -167,7 +168,28 @@ def new_generation(
     )
     if not rotation.marked:
         return rotation
-    return Rotation(set_current(rotation.generations, uuid, primary=True), rotation.marked)
+    return Rotation(set_current(rotation.generations, uuid, primary=primary), rotation.marked)
+
+
+def owes_unmarked(
+    generations: Generations, peers: Peers, dirty_bits: Mapping[int, int], *, target: int
+) -> bool:
+    """As source I would pass on what an absent peer of the same generation may lack (after a crash).
+
+    Afterwards nothing would tell the two apart, and they could meet without a resync. So before the resync
+    make a `new_generation` (with `primary` as the role is), tell it to the connected peers, and repeat the
+    handshake.
+    """
+    return any(
+        peer.misses_writes
+        and not peer.diskless
+        and dirty_bits.get(node, 0) > 0
+        and (
+            generations.bitmap_uuid(node) == UNSET or same(generations.bitmap_uuid(node), generations.current)
+        )
+        for node, peer in peers.items()
+        if node != target
+    )
 
 
 def force_primary(

@@ -31,7 +31,7 @@ def decide(me: Side, peer: Side, settings: Settings) -> Decision:
     decision = _use_leftover_bits(me, peer, settings, decision)
     if decision.strategy is Strategy.SPLIT_BRAIN:
         decision = resolve_split_brain(me, peer, settings, decision)
-    return apply_discard_my_data(me, peer, settings, decision)
+    return _refuse_bad_source(me, peer, apply_discard_my_data(me, peer, settings, decision))
 
 
 def changed_since_sent(sent: Side, now: Side) -> bool:
@@ -174,6 +174,14 @@ def _prefer_better_disk(me: Side, peer: Side, settings: Settings, decision: Deci
     foreign = worse.has(UuidFlag.SYNC_TARGET) and worse.slot(better.node_id) != UNKNOWN
     strategy = _source_if(better is me)
     return msgspec.structs.replace(decision, strategy=strategy, full=foreign, basis=Basis.DISK_STATES)
+
+
+def _refuse_bad_source(me: Side, peer: Side, decision: Decision) -> Decision:
+    """A source whose own data is a mixture has nothing to give; try again when it has synced."""
+    source = {Strategy.SYNC_SOURCE: me, Strategy.SYNC_TARGET: peer}.get(decision.strategy)
+    if source is None or source.disk > DiskState.INCONSISTENT:
+        return decision
+    return msgspec.structs.replace(decision, strategy=Strategy.RETRY_CONNECT, basis=Basis.INCONSISTENT_SOURCE)
 
 
 def _use_leftover_bits(me: Side, peer: Side, settings: Settings, decision: Decision) -> Decision:

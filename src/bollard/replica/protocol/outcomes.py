@@ -126,6 +126,7 @@ class Basis(StrEnum):
     AFTER_SPLIT_BRAIN = "after-split-brain"
     DISCARD_MY_DATA = "discard-my-data"
     UNSTABLE = "unstable"
+    INCONSISTENT_SOURCE = "inconsistent-source"
 
 
 class Decision(msgspec.Struct, frozen=True):

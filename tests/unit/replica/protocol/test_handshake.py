@@ -111,8 +111,11 @@ def test_outdated_and_up_to_date_need_no_sync() -> None:
 def test_better_disk_wins_over_the_last_writer() -> None:
     decision = decide(me(flags=CRASHED, disk=DiskState.OUTDATED), peer(), Settings())
     assert (decision.rule, decision.strategy) == (Rule.BOTH_OFF, TGT)
-    diskless = decide(me(flags=CRASHED, disk=DiskState.DISKLESS), peer(), Settings())
-    assert diskless.strategy is SRC
+
+
+def test_a_mixture_is_no_source() -> None:
+    decision = decide(me(bitmap_uuids=((1, B),), disk=DiskState.INCONSISTENT), peer(B), Settings())
+    assert (decision.strategy, decision.basis) == (Strategy.RETRY_CONNECT, Basis.INCONSISTENT_SOURCE)
 
 
 def test_target_of_a_third_node_needs_everything() -> None:
