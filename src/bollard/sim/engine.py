@@ -141,13 +141,13 @@ class SimEngine:
         """Start or stop resyncs, and tell the watchers when something is different."""
         spec = self.specs.get(name)
         for key in [key for key in self._syncs if key[0] == name]:
-            if spec is None or self._source(spec, key[1]) is None:
+            if spec is None or not self._wants(spec, key[1]) or self._source(spec, key[1]) is None:
                 self._syncs.pop(key).cancel()
         if spec is not None and spec.kind is Kind.REPLICATED:
             for volume in spec.volumes:
                 key = (name, volume.number)
-                wants = volume.backing is not None and not self._metadata[volume.backing].up_to_date
-                if wants and key not in self._syncs and self._source(spec, volume.number) is not None:
+                fits = key not in self._syncs and self._wants(spec, volume.number)
+                if fits and self._source(spec, volume.number) is not None:
                     self._syncs[key] = asyncio.get_running_loop().call_later(SYNC_S, self._synced, key)
         picture = self._status(spec) if spec is not None else None
         if picture != self._told.get(name):
@@ -158,6 +158,11 @@ class SimEngine:
                 self._told[name] = picture
             for queue in self._watchers.values():
                 queue.put_nowait(self._event(action, name))
+
+    def _wants(self, spec: ResourceSpec, number: int) -> bool:
+        """Whether the volume has a disk here that must be synchronised."""
+        path = _backing(spec, number)
+        return path is not None and not self._metadata[path].up_to_date
 
     def _synced(self, key: tuple[str, int]) -> None:
         del self._syncs[key]

@@ -64,7 +64,8 @@ class SimChannel:
     def deliver(self, payload: bytes | None, delay_s: float) -> None:
         """Hand over later, after all that came before."""
         loop = asyncio.get_running_loop()
-        self._arrives_s = max(self._arrives_s, loop.time() + delay_s)
+        # Strictly later than the one before: the event loop does not keep the order of equal times.
+        self._arrives_s = max(self._arrives_s + 1e-5, loop.time() + delay_s)
         loop.call_at(self._arrives_s, self._inbox.put_nowait, payload)
 
     @property

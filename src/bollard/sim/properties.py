@@ -48,11 +48,20 @@ def unfinished(cluster: Cluster, observed: Observed, nodes: Collection[str]) -> 
         if key_of(node) in cluster.nodes and not observed.node(node).online:
             yield f"{node} is reachable but {observed.node(node).status}"
     for resource in cluster.resources.values():
-        if key_of(resource.node) in reachable:
+        if key_of(resource.node) in reachable and not _held_up(resource, cluster, reachable):
             yield from _unsettled(resource, observed)
     for stone in cluster.tombstones.values():
         if key_of(stone.node) in reachable:
             yield f"{stone.definition} on {stone.node} is still being deleted"
+
+
+def _held_up(resource: Resource, cluster: Cluster, reachable: Collection[Key]) -> bool:
+    """Whether a volume grows and a replica that still replicates cannot be told: DRBD then keeps the size."""
+    definition = cluster.definitions[key_of(resource.definition)]
+    growing = any(volume.phase is VolumePhase.RESIZING for volume in definition.volumes)
+    return growing and any(
+        key_of(other.node) not in reachable for other in cluster.resources_of(resource.definition)
+    )
 
 
 def _unsettled(resource: Resource, observed: Observed) -> Iterator[str]:
