@@ -2,11 +2,18 @@
 
 import logging
 import sys
+import traceback
 from datetime import UTC, datetime
+from types import TracebackType
+
+from bollard.domain.errors import DomainError
+
+_SAFE = (OSError, DomainError, TimeoutError)
+"""Errors whose words are made for people; those of others may quote records, and so secrets."""
 
 
 class LineFormatter(logging.Formatter):
-    """`2026-01-02T03:04:05.678Z INFO controller.service: text`; a traceback is folded into the same line."""
+    """`2026-01-02T03:04:05.678Z INFO controller.service: text`; a traceback goes into the same line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
@@ -17,6 +24,21 @@ class LineFormatter(logging.Formatter):
             text += " | " + self.formatException(record.exc_info)
         folded = text.replace("\n", " | ")
         return f"{when.replace('+00:00', 'Z')} {record.levelname} {name}: {folded}"
+
+    def formatException(  # noqa: N802  # the name is logging's
+        self,
+        ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None],
+    ) -> str:
+        """Class and places of an error; its words only when they cannot quote a record."""
+        error = ei[1]
+        if error is None:
+            return ""
+        said = f": {error}" if isinstance(error, _SAFE) else ""
+        places = [
+            f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}"
+            for frame in traceback.extract_tb(ei[2])
+        ]
+        return " < ".join([type(error).__name__ + said, *reversed(places)])
 
 
 def set_up(level: str) -> None:

@@ -120,7 +120,7 @@ def test_a_resource_is_made_waited_for_and_taken_away() -> None:
     async def scene() -> None:
         async with satellite("n1") as n1, running() as ground:
             answer = await ground.add_node(n1)
-            assert said(answer) == [("success", ""), ("success", "")]
+            assert said(answer) == [("success", ""), ("success", "CONNECTED")]
             assert ground.service.observed.node("N1").online
             await ground.submit(commands.CreateDefinition(name="r1"))
             given = (commands.NewResource(node="n1"),)
