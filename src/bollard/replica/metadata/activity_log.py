@@ -14,6 +14,7 @@ from bollard.replica.metadata.al_block import (
     EXTENT_BYTES,
     EXTENTS_MAX,
     FREE,
+    INITIALISED_BLOCK,
     UPDATES_MAX,
     AlBlock,
     encode_block,
@@ -187,6 +188,20 @@ class ActivityLog:
         for slot, _ in self._pending_updates:
             self._table[slot] = FREE
             self._free.append(slot)
+
+    def whole_ring(self) -> bytes:
+        """The ring anew, saying exactly what is active: for a log that moves while extents are in use.
+
+        To be written at the start of the (new) activity log area, when no transaction is pending; the next
+        transactions go on from it.
+        """
+        assert self._pending is None, "a pending block belongs to the old ring"
+        ring = bytearray(INITIALISED_BLOCK * (self._stripes * self._stripe_blocks))
+        self._context_start = 0
+        for _ in range(0, len(self._table), CONTEXT_MAX):
+            block = self._transaction((), ())
+            ring[block.offset_bytes : block.offset_bytes + PAGE_BYTES] = block.data
+        return bytes(ring)
 
     def _transaction(self, updates: tuple[tuple[int, int], ...], evicted: tuple[int, ...]) -> AlTransaction:
         number = self._next_number

@@ -15,7 +15,7 @@ from bollard.replica.metadata.layout import PAGE_BYTES, Layout
 from bollard.replica.metadata.superblock import DeviceFlag, PeerFlag, Superblock
 from bollard.replica.metadata.superblock08 import Superblock08
 
-__all__ = ["Flush", "Write", "move", "relocated"]
+__all__ = ["Flush", "Write", "left_behind", "move", "relocated"]
 
 _BATCH_PAGES = 256
 
@@ -40,6 +40,14 @@ def relocated(superblock: AnySuperblock, layout: Layout) -> AnySuperblock:
         al_offset_sectors=layout.al_offset_sectors,
         bitmap_offset_sectors=layout.bitmap_offset_sectors,
     )
+
+
+def left_behind(old: Layout, new: Layout) -> range:
+    """The bytes of the old area that are not the new area's: to be cleared, users may write there now.
+
+    Small growths overlap: clearing all of the old area would then clear a part of the new bitmap.
+    """
+    return range(old.area.start, max(old.area.start, min(old.area.stop, new.area.start)))
 
 
 def move(old: Layout, new: Layout, superblock: AnySuperblock, bitmap: Bitmap) -> Iterator[Write | Flush]:
@@ -67,7 +75,8 @@ def move(old: Layout, new: Layout, superblock: AnySuperblock, bitmap: Bitmap) ->
     yield Write(at, encode_any(final))
     yield Flush()
     bitmap.forget_dirty()
-    for region in zeros(old.area.start, min(old.area.stop, new.area.start)):
+    left = left_behind(old, new)
+    for region in zeros(left.start, left.stop):
         yield from (Write(offset, data) for offset, data in region.writes())
     yield Flush()
 

@@ -122,6 +122,28 @@ def test_extents_of_a_range(offset: int, length: int) -> None:
     assert extents[-1] * (4 << 20) < offset + length <= (extents[-1] + 1) * (4 << 20)
 
 
+@pytest.mark.parametrize("slots", [67, 919, 920, 1237, 6433])
+@pytest.mark.parametrize("next_number", [0, 5, 2**32 - 1])
+def test_a_ring_written_anew_says_what_is_active(slots: int, next_number: int) -> None:
+    log = ActivityLog(slots=slots, next_number=next_number)
+    assert replay([*_blocks(log.whole_ring())]).hot == frozenset()
+    for start in range(0, 300, 60):
+        activate(log, *range(start, start + 60))
+    ring = _blocks(log.whole_ring())
+    said = replay(ring)
+    assert said.complete
+    assert said.hot == log.active
+    for extent in range(1000, 1020):
+        write(ring, activate(log, extent))
+        said = replay(ring)
+        assert said.complete
+        assert said.hot == log.active
+
+
+def _blocks(ring: bytes) -> list[bytes]:
+    return [ring[at : at + 4096] for at in range(0, len(ring), 4096)]
+
+
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("miss"), st.lists(st.integers(0, 12), min_size=1, max_size=4)),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bollard.replica.metadata.bitmap import Bitmap
 from bollard.replica.metadata.errors import MetadataError
-from bollard.replica.metadata.growth import Flush, Write, move
+from bollard.replica.metadata.growth import Flush, Write, left_behind, move
 from bollard.replica.metadata.image import AnySuperblock, Metadata, fold_log, fresh_image, read_metadata
 from bollard.replica.metadata.layout import Geometry, Layout, Place, external, internal
 from bollard.replica.metadata.superblock import PeerSlot, Superblock, fresh, take_slot, with_peer
@@ -33,6 +33,14 @@ def prepared(old: Layout, new: Layout) -> tuple[Disk, Superblock, Bitmap]:
 
 def load(disk: Disk, layout: Layout) -> Metadata:
     return read_metadata(disk.read, device_bytes=layout.device_bytes, place=layout.place)
+
+
+@pytest.mark.parametrize(("growth", "cleared"), [(0, 0), (4096, 0), (65536, 61440), (1 << 30, 1085440)])
+def test_clearing_the_old_area_spares_the_new_one(growth: int, cleared: int) -> None:
+    old, new = (internal(size, Geometry(max_peers=4)) for size in (8 << 30, (8 << 30) + growth))
+    left = left_behind(old, new)
+    assert len(left) == cleared
+    assert not set(left[::4096]) & set(new.area[::4096])
 
 
 SIZES = st.integers(2 << 20, 600 << 20).map(lambda size: size // 512 * 512)
