@@ -58,7 +58,7 @@ def test_a_write_reaches_both_and_only_one_node_may_write(make: Make) -> None:
 
 
 def test_failover_keeps_every_acknowledged_block_and_the_comeback_is_a_small_resync(make: Make) -> None:
-    cluster = make()
+    cluster = make(size_bytes=64 * MIB)
     cluster.start()
     acked: dict[int, int] = {}
     client = cluster.open(0)
@@ -82,7 +82,7 @@ def test_failover_keeps_every_acknowledged_block_and_the_comeback_is_a_small_res
         survivor.flush()
         cluster.nodes[0].start()
         cluster.settled()
-        resynced = cluster.nodes[1].status("data")["connections"][0]["peer_devices"][0]["resynced"]
+        resynced = cluster.nodes[0].status("data")["connections"][0]["peer_devices"][0]["resynced"]
         assert 0 < resynced < cluster.size_bytes // 1024 // 2
         check(survivor, dict.fromkeys(range(2000, 2200), 3))
     verified = cluster.nodes[1].control.must(wire.Verify(name="data", peer=0))

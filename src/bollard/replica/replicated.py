@@ -38,6 +38,9 @@ Finish = Callable[[bool, Trouble | None], None]
 Remember = Callable[[str, int, int], None]
 
 _NEVER: Final = float("inf")
+_BUSY_S: Final = 5.0
+_BUSY_AGAIN_S: Final = (0.05, 0.2)
+_GROW_AGAIN_S: Final = (0.2, 1.0)
 _ONE_BLOCK: Final = 512
 _READ: Final = e.Verb.READ
 _WRITE: Final = e.Verb.WRITE
@@ -66,7 +69,8 @@ class ReplicatedResource:
         self.spec = spec
         self._loop = loop
         self._on_change = on_change
-        dice = random.SystemRandom()
+        self._dice = dice = random.SystemRandom()
+        self._stopped = False
         try:
             options = parse_options(option_items(spec))
         except ConfigError as error:
@@ -188,9 +192,21 @@ class ReplicatedResource:
         return True
 
     def grow(self, number: int, size_bytes: int) -> None:
-        """Tells the core how large the backing is now and asks for the new size."""
+        """Asks for a new size, again and again while other nodes are busy or their backing is not grown."""
         self.measure(number)
-        self.command(lambda tag: e.Resize(tag, number, size_bytes), self._logged(f"resize {number}"))
+
+        def answered(answer: a.Answer) -> None:
+            wanted = next((one for one in self.spec.volumes if one.number == number), None)
+            if answer.code is a.Code.OK or wanted is None or wanted.size_bytes != size_bytes or self.broken:
+                return
+            _log.info("resource %s: resize of volume %d waits: %s", self.spec.name, number, answer.message)
+            self._loop.after(self._dice.uniform(*_GROW_AGAIN_S), again)
+
+        def again() -> None:
+            if not self._stopped and self.core.size_bytes(number) < size_bytes:
+                self.command(lambda tag: e.Resize(tag, number, size_bytes), answered)
+
+        again()
 
     def measure(self, number: int) -> None:
         """Tells the core how large a volume's backing is now."""
@@ -220,6 +236,7 @@ class ReplicatedResource:
 
     def stop(self) -> None:
         """Releases sockets, files and timers at once; running requests fail."""
+        self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
         self._links.close()
@@ -248,13 +265,23 @@ class ReplicatedResource:
         return state
 
     def demand(self, make: Callable[[int], e.Event], finish: Finish) -> None:
-        """A command on behalf of a control request; `finish(changed, trouble)` is called once."""
+        """A command on behalf of a control request; `finish(changed, trouble)` is called once.
+
+        While another change of the cluster is under way it is tried again, for a few seconds.
+        """
+        until_s = self._loop.now() + _BUSY_S
 
         def answered(answer: a.Answer) -> None:
+            if answer.code is a.Code.BUSY and self._loop.now() < until_s and not self._stopped:
+                self._loop.after(self._dice.uniform(*_BUSY_AGAIN_S), again)
+                return
             trouble = trouble_of(self.spec.name, answer)
             finish(answer.changed and trouble is None, trouble)
 
-        self.command(make, answered)
+        def again() -> None:
+            self.command(make, answered)
+
+        again()
 
     # -- driving the core
 
