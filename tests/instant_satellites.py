@@ -38,18 +38,21 @@ FOLDERS = ("StorDriver/StorPoolName", "StorDriver/FileDir")
 class InstantSatellites:
     """The Links of a service whose satellites answer at once.
 
-    `there`: whether a satellite answers for a node; `folder_exists`: whether the folder of a pool is there.
+    `there`: whether a satellite answers for a node; `folder_exists`: whether the folder of a pool is there;
+    `space_kib`: free and total space of the pools of a node.
     """
 
     def __init__(
         self,
         there: Callable[[Node], bool] = lambda node: True,
         folder_exists: Callable[[str], bool] = lambda path: True,
+        space_kib: Callable[[str], tuple[int, int]] = lambda node: (POOL_KIB, POOL_KIB),
     ) -> None:
         self.service: Service | None = None
         self.in_use: set[tuple[Key, Key]] = set()
         self._there = there
         self._folder_exists = folder_exists
+        self._space_kib = space_kib
         self._online: set[Key] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -102,15 +105,15 @@ class InstantSatellites:
             node=node.name,
             complete=True,
             revision=target.revision,
-            pools=tuple(self._pool(pool) for pool in target.pools),
+            pools=tuple(self._pool(node, pool) for pool in target.pools),
             resources=tuple(self._resource(node, each, target.revision) for each in target.resources),
             removed=tuple(stone.resource_uuid for stone in target.tombstones),
         )
 
-    def _pool(self, pool: TargetPool) -> SeenPool:
+    def _pool(self, node: Node, pool: TargetPool) -> SeenPool:
         folder = next((pool.props[key] for key in FOLDERS if key in pool.props), "")
         if pool.provider is ProviderKind.DISKLESS or self._folder_exists(folder):
-            return SeenPool(pool.name, pool.uuid, POOL_KIB, POOL_KIB, supports_snapshots=True)
+            return SeenPool(pool.name, pool.uuid, *self._space_kib(node.name), supports_snapshots=True)
         problem = Problem(f"The folder '{folder}' is not there", code="pool-missing")
         return SeenPool(pool.name, pool.uuid, problem=problem)
 
@@ -124,7 +127,7 @@ class InstantSatellites:
             settled=True,
             role="Primary" if used else "Secondary",
             in_use=used,
-            may_promote=True,
+            may_promote=not used,
             volumes=tuple(_volume(target, volume) for volume in target.volumes) if target.active else (),
             peers=tuple(
                 SeenPeer(

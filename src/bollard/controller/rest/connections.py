@@ -68,15 +68,16 @@ async def show_resource_connection(call: Call) -> Response:
     """One pair of nodes of a resource."""
     cluster = call.api.service.cluster
     definition = find.definition(cluster, call.names["resource"])
-    first, second = (find.node(cluster, call.names[name]).name for name in ("node_a", "node_b"))
-    for name in (first, second):
-        if cluster.resource(definition.name, name) is None:
+    found = [cluster.resource(definition.name, call.names[name]) for name in ("node_a", "node_b")]
+    for name, resource in zip((call.names["node_a"], call.names["node_b"]), found, strict=True):
+        if resource is None:
             raise NotFound(
                 Subject.RESOURCE_CONNECTION,
                 name,
                 f"Resource '{definition.name}' has no connection to node '{name}'",
                 cause="The resource is not on that node.",
             )
+    first, second = (resource.node for resource in found if resource is not None)
     return call.json(connection_view(first, second, between(call, definition.name, first, second)))
 
 

@@ -1,5 +1,6 @@
 """Routes of resources on nodes: create, place, make available, toggle, activate, delete."""
 
+import msgspec
 from starlette.responses import Response
 
 from bollard.controller.rest import find, views
@@ -100,14 +101,16 @@ async def delete_resource(call: Call) -> Response:
 
 
 async def autoplace(call: Call) -> Response:
-    """Place replicas; the layers are those of `layer_list`, never those inside the filter."""
+    """Place replicas; `layer_list` and `diskless_on_remaining` count as given outside the filter only."""
     body: AutoPlace = await call.body()
     return await call.run(
         Autoplace(
             definition=call.names["resource"],
-            select_filter=filter_of(body.select_filter, with_layers=False),
+            select_filter=msgspec.structs.replace(
+                filter_of(body.select_filter, with_layers=False), diskless_on_remaining=None
+            ),
             layer_stack=body.layer_list or (),
-            diskless_on_remaining=body.diskless_on_remaining,
+            diskless_on_remaining=bool(body.diskless_on_remaining),
         )
     )
 

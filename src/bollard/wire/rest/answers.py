@@ -80,6 +80,8 @@ _SEVERITIES = {
 }
 
 
+_ERROR_NOUNS = {Subject.VOLUME_SIZE: Noun.VLM_DFN}
+"""Errors that are about another object than the request."""
 _BARE = frozenset({"STORAGE_KIND_ADDED"})
 """Codes that stand alone, without operation and object."""
 
@@ -94,6 +96,8 @@ def of_entry(entry: Entry, about: About, now_ms: int) -> ApiCallRc:
     noun = NOUNS.get(entry.subject, about.noun)
     if code in _BARE:
         act, noun = Act.NONE, Noun.NONE
+    elif severity is Mask.INFO:
+        act, noun = about.act, about.noun
     return ApiCallRc(
         ret_code=codes.ret_code(severity, code, act, noun),
         message=entry.message,
@@ -110,8 +114,9 @@ def of_error(
     error: DomainError, code: str, about: About, now_ms: int, report_ids: Sequence[str] = ()
 ) -> ApiCallRc:
     """An error with the code that the edge's table has for it."""
+    noun = _ERROR_NOUNS.get(error.subject, about.noun) if about.act else about.noun
     return ApiCallRc(
-        ret_code=codes.ret_code(Mask.ERROR, code, about.act, about.noun),
+        ret_code=codes.ret_code(Mask.ERROR, code, about.act, noun),
         message=error.message,
         cause=error.cause,
         details=error.details,

@@ -90,6 +90,7 @@ def test_a_body_becomes_a_command(call: Driver) -> None:
                 definition="r1",
                 select_filter=msgspec.structs.replace(Autoplace(definition="").select_filter, place_count=2),
                 layer_stack=("STORAGE",),
+                diskless_on_remaining=False,
             ),
         ),
         (
