@@ -45,7 +45,8 @@ class Candidate(msgspec.Struct, frozen=True):
 def rules_for(wanted: SelectFilter, present: Sequence[Mapping[str, str]]) -> Rules | None:
     """The rules of a filter, bound by the replicas that are there (their nodes' properties).
 
-    None when those contradict `replicas_on_same`. A property that a node lacks is a value of its own.
+    None when those contradict `replicas_on_same`. A property that a node lacks equals that of no other node;
+    only where replicas are counted by value, nodes without the property count together.
     """
     keys: list[str] = []
 
@@ -71,7 +72,7 @@ def rules_for(wanted: SelectFilter, present: Sequence[Mapping[str, str]]) -> Rul
         if fixed:
             avoided.append((index_of(key), value))
         else:
-            different.append((index_of(key), frozenset(node.get(key) for node in present)))
+            different.append((index_of(key), frozenset(node[key] for node in present if key in node)))
     counted = tuple(
         (index_of(key), count, tuple(Counter(node.get(key) for node in present).items()))
         for key, count in sorted((wanted.x_replicas_on_different or {}).items())
@@ -96,7 +97,10 @@ def best(
     if count == 0:
         return ()
     classes = set(storage) - {""}
-    fitting = _reduced([one for one in ranked if _fits_alone(one, rules, classes)], count)
+    if rules.keys or classes:
+        fitting = _reduced([one for one in ranked if _fits_alone(one, rules, classes)], count)
+    else:
+        fitting = _reduced(ranked, count)
     if len({one.node for one in fitting}) < count:
         return None
     return _Search(fitting, count, rules, classes).run()
@@ -106,13 +110,16 @@ def _fits_alone(one: Candidate, rules: Rules, classes: set[str]) -> bool:
     if one.storage and classes and one.storage not in classes:
         return False
     return (
-        all(not fixed or one.values[index] == value for index, value, fixed in rules.same)
+        all(
+            one.values[index] is not None and (not fixed or one.values[index] == value)
+            for index, value, fixed in rules.same
+        )
         and all(one.values[index] not in there for index, there in rules.different)
         and all(one.values[index] != value for index, value in rules.avoided)
     )
 
 
-def _reduced(candidates: list[Candidate], count: int) -> list[Candidate]:
+def _reduced(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
     """Of candidates that no rule tells apart only the best `count` nodes can be in an answer."""
     kept: list[Candidate] = []
     nodes: dict[tuple[object, ...], set[str]] = {}
@@ -169,7 +176,10 @@ class _Search:
                 return False
             if any(one.values[index] != other.values[index] for index, _, _ in self.rules.same):
                 return False
-            if any(one.values[index] == other.values[index] for index, _ in self.rules.different):
+            if any(
+                one.values[index] is not None and one.values[index] == other.values[index]
+                for index, _ in self.rules.different
+            ):
                 return False
         return True
 

@@ -67,10 +67,10 @@ def allowed(picked: tuple[Candidate, ...], rules: Rules, storage: set[str]) -> b
         return False
     for index, value, fixed in rules.same:
         seen = {one.values[index] for one in picked} | ({value} if fixed else set())
-        if len(seen) > 1:
+        if picked and (len(seen) > 1 or None in seen):
             return False
     for index, there in rules.different:
-        mine = [one.values[index] for one in picked]
+        mine = [one.values[index] for one in picked if one.values[index] is not None]
         if len(set(mine)) != len(mine) or there & set(mine):
             return False
     if any(one.values[index] == value for index, value in rules.avoided for one in picked):
@@ -114,17 +114,23 @@ def test_replicas_that_contradict_a_rule_make_it_undecidable() -> None:
     assert choose.rules_for(wanted, [{"Aux/rack": "a"}, {"Aux/rack": "a"}]) is not None
 
 
-def test_a_missing_property_is_a_value_of_its_own() -> None:
-    rules = choose.rules_for(SelectFilter(replicas_on_different=("Aux/rack",)), [])
-    assert rules is not None
-    bare = [
-        Candidate(NodeName(name), "p", 1.0, choose.values_of(rules, props))
-        for name, props in (("n1", {}), ("n2", {}), ("n3", {"Aux/rack": "a"}))
-    ]
-    found = choose.best(bare, 2, rules)
-    assert found is not None
-    assert {one.node for one in found} == {"n1", "n3"}
-    assert choose.best(bare, 3, rules) is None
+def test_a_missing_property_equals_that_of_no_other_node() -> None:
+    def best(wanted: SelectFilter, count: int) -> set[str] | None:
+        rules = choose.rules_for(wanted, [])
+        assert rules is not None
+        bare = [
+            Candidate(NodeName(name), "p", 1.0, choose.values_of(rules, props))
+            for name, props in (("n1", {}), ("n2", {}), ("n3", {"Aux/rack": "a"}), ("n4", {"Aux/rack": "a"}))
+        ]
+        found = choose.best(bare, count, rules)
+        return None if found is None else {one.node for one in found}
+
+    different = SelectFilter(replicas_on_different=("Aux/rack",))
+    assert best(different, 3) == {"n1", "n2", "n3"}
+    assert best(different, 4) is None
+    assert best(SelectFilter(replicas_on_same=("Aux/rack",)), 2) == {"n3", "n4"}
+    assert best(SelectFilter(replicas_on_same=("Aux/unset",)), 1) is None
+    assert best(SelectFilter(x_replicas_on_different={"Aux/unset": 2}), 3) is None
 
 
 def test_a_hard_puzzle_ends() -> None:

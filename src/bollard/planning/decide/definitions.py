@@ -141,7 +141,7 @@ def _names(command: CreateDefinition, draft: Draft) -> tuple[ResourceName, str |
         return name, external
     if external is None:
         raise Invalid(
-            Subject.EXTERNAL_NAME,
+            Subject.RESOURCE_DEFINITION,
             "",
             "A resource definition needs a name",
             cause="Neither a name nor an external name was given.",

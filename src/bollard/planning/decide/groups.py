@@ -19,6 +19,7 @@ from bollard.domain.layers import complete_stack, provider_kind
 from bollard.domain.props import Scope
 from bollard.domain.resources import ResourceGroup, SelectFilter, VolumeGroup
 from bollard.planning import entries
+from bollard.planning.capacity import DEFAULT_COUNT
 from bollard.planning.decide import properties
 from bollard.planning.decide.outcome import outcome
 from bollard.planning.draft import Draft
@@ -109,6 +110,8 @@ def _create(command: CreateGroup, draft: Draft) -> Decision:
             f"{wanted.place_count} is not a place count",
             cause="A group places at least one replica.",
         )
+    if wanted.place_count is None:
+        wanted = msgspec.structs.replace(wanted, place_count=DEFAULT_COUNT)
     made = ResourceGroup(
         name=name,
         uuid=draft.world.draw.uuid(),

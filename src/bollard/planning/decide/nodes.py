@@ -103,7 +103,7 @@ def _create(command: CreateNode, draft: Draft) -> Decision:
     said = [entries.created(Subject.NODE, f"The node '{name}' was registered", refs)]
     if command.props:
         said.insert(0, entries.created(Subject.NODE, "Properties set", entries.refs_of(node=name)))
-    waits = (Wait(node=name),) if node.link() is not None else ()
+    waits = (Wait(node=name),) if node.link() is not None and node.holds_storage else ()
     return outcome(draft, said, waits=waits)
 
 
@@ -149,7 +149,9 @@ def _modify(command: ModifyNode, draft: Draft) -> Decision:
         changed = _with_type(draft, changed, node_type(command.type))
     draft.put(changed)
     said.append(entries.modified(Subject.NODE, f"The node '{node.name}' was changed", refs))
-    return outcome(draft, said, waits=(Wait(node=node.name),) if changed != node else ())
+    return outcome(
+        draft, said, waits=(Wait(node=node.name),) if changed != node and changed.holds_storage else ()
+    )
 
 
 def _with_type(draft: Draft, node: Node, kind: NodeType) -> Node:

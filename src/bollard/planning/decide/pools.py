@@ -87,7 +87,10 @@ def _create(command: CreatePool, draft: Draft) -> Decision:
             refs | {"UUID": pool.uuid},
         )
     )
-    return outcome(draft, said, waits=(Wait(node=node.name, pool=name),), undo=(drop(pool),))
+    # A pool without a disk is nothing that the node could look at.
+    looked_at = pool.provider is not ProviderKind.DISKLESS
+    waits = (Wait(node=node.name, pool=name),) if looked_at else ()
+    return outcome(draft, said, waits=waits, undo=(drop(pool),))
 
 
 def _refuse_provider(draft: Draft, node: Node, provider: ProviderKind) -> None:
