@@ -36,9 +36,10 @@ def _kill_when(cluster: SmallCluster, node: str, writes: int) -> threading.Threa
 
 @pytest.mark.parametrize("percent", [0, 1, 30, 70, 100])
 def test_the_primary_dies_while_it_is_filled(cluster: SmallCluster, percent: int) -> None:
-    killer = _kill_when(cluster, cluster.primary, cluster.ledger.blocks * percent // 100)
-    with pytest.raises(OSError), cluster.open(cluster.primary) as client:
-        cluster.fill_for_ever(client)
+    with cluster.open(cluster.primary) as client:
+        killer = _kill_when(cluster, cluster.primary, cluster.ledger.blocks * percent // 100)
+        with pytest.raises(OSError):
+            cluster.fill_for_ever(client)
     killer.join()
     with cluster.open(cluster.survivor) as client:
         cluster.check(client)
