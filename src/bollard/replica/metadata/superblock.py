@@ -35,6 +35,7 @@ __all__ = [
     "push_history",
     "take_slot",
     "with_peer",
+    "without_day_0",
 ]
 
 MAGIC_V09 = 0x8374026D
@@ -209,6 +210,21 @@ def take_slot(superblock: Superblock, node_id: int) -> tuple[Superblock, int]:
         )
     taken = msgspec.structs.replace(peer, bitmap_index=free[0])
     return with_peer(superblock, node_id, taken), free[0]
+
+
+def without_day_0(superblock: Superblock) -> Superblock:
+    """Forget the day-0 UUIDs of all node ids that have no bitmap slot.
+
+    Who does not keep the bits of unallocated slots up to date must do this before the first write: otherwise a
+    node that joins later would take such a slot for complete, and miss those writes unnoticed.
+    """
+    peers = tuple(
+        peer
+        if peer.bitmap_index >= 0
+        else msgspec.structs.replace(peer, bitmap_uuid=0, bitmap_dagtag_sectors=0)
+        for peer in superblock.peers
+    )
+    return msgspec.structs.replace(superblock, peers=peers)
 
 
 def push_history(superblock: Superblock, uuid: int) -> Superblock:

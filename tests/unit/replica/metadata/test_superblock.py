@@ -18,6 +18,7 @@ from bollard.replica.metadata.superblock import (
     push_history,
     take_slot,
     with_peer,
+    without_day_0,
 )
 from unit.replica.metadata.records import refuses, superblocks
 
@@ -169,6 +170,14 @@ def test_a_slot_keeps_the_day_0_uuid() -> None:
     superblock = with_peer(FRESH, 6, PeerSlot(bitmap_uuid=0xDA0))
     superblock, _ = take_slot(superblock, 6)
     assert superblock.peers[6].bitmap_uuid == 0xDA0
+
+
+def test_day_0_can_be_forgotten() -> None:
+    superblock = with_peer(FRESH, 6, PeerSlot(bitmap_uuid=0xDA0, bitmap_dagtag_sectors=8))
+    superblock = with_peer(superblock, 7, PeerSlot(bitmap_uuid=0xABC, bitmap_index=1))
+    forgotten = without_day_0(superblock)
+    assert forgotten.peers[6] == PeerSlot()
+    assert forgotten.peers[7] == superblock.peers[7]
 
 
 @given(st.lists(st.integers(0, 40), max_size=60))

@@ -42,7 +42,7 @@ def both(tmp_path: Path, layout: Layout, superblock: AnySuperblock, **how: str) 
     return theirs, ours
 
 
-@settings(oracle, max_examples=150)
+@settings(oracle, max_examples=100)
 @given(layout=layouts(3 << 30))
 @example(layout=internal((1 << 40) + 12345 * 512, Geometry(max_peers=1)))
 @example(layout=internal(200 << 30, Geometry(max_peers=7)))
