@@ -215,7 +215,7 @@ def take_slot(superblock: Superblock, node_id: int) -> tuple[Superblock, int]:
 def without_day_0(superblock: Superblock) -> Superblock:
     """Forget the day-0 UUIDs of all node ids that have no bitmap slot.
 
-    Who does not keep the bits of unallocated slots up to date must do this before the first write: otherwise a
+    Who does not keep the bits of unallocated slots up to date must do this before the first write: or else a
     node that joins later would take such a slot for complete, and miss those writes unnoticed.
     """
     peers = tuple(
