@@ -193,7 +193,7 @@ class Resync:
         bitmap = device.volume.bitmap
         assert bitmap is not None
         device.out_of_sync_total_bits = bitmap.count(device.slot)
-        device.resynced_bytes = 0
+        device.resynced_bytes = device.last_resync_bytes = 0
         self.core.changed = True
         self.core.log(
             "info",
@@ -394,11 +394,10 @@ class Resync:
         device.repl = ReplState.ESTABLISHED
         self.core.changed = True
         self.core.log("info", f"volume {volume.number}: resync done, {device.resynced_bytes} bytes")
-        link = device.peer.link
 
         def saved() -> None:
-            if device.peer.link == link:
-                self.r.agree.send_uuids(device)
+            for peer in self.core.connected_peers():
+                self.r.agree.send_uuids(peer.devices[volume.number])
             self.r.news.broadcast(volume)
             self.r.membership.update()
 
