@@ -62,6 +62,7 @@ class News:
         if word.disk >= DiskState.INCONSISTENT:
             self.r.disks.note_seen(device)
         self.r.resync.peer_moved(device, word.repl, before)
+        self.r.verify.peer_moved(device, word.repl)
         if before >= DiskState.INCONSISTENT > word.disk:
             self.r.losses.peer_disk_lost(device)
         elif before < DiskState.INCONSISTENT <= word.disk:

@@ -86,7 +86,8 @@ class Rotation:
         generations = self.r.disks.generations(volume)
         peers = self.r.disks.peer_disks(volume)
         uuid, fresh = self.fresh_uuid(), self.fresh_uuid()
-        make = force_primary if volume.force_new_uuid else new_generation
+        forced = volume.force_new_uuid
+        make = force_primary if forced else new_generation
         volume.force_new_uuid = False
         rotation = make(generations, peers, uuid=uuid, fresh_uuid=fresh, dagtag=self.core.dagtag)
         if rotation.generations == generations:
@@ -99,9 +100,17 @@ class Rotation:
             for peer in self.core.connected_peers():
                 device = peer.devices[volume.number]
                 self.r.agree.send_uuids(device, flags=int(UuidFlag.NEW_DATAGEN), weak=weak)
+            if forced:
+                self._fetch_up(volume)
             then()
 
         self.r.disks.refresh(volume, saved)
+
+    def _fetch_up(self, volume: Volume) -> None:
+        """Our data counts by force: connected nodes with lesser data learn it by a handshake and a resync."""
+        for peer in list(self.core.connected_peers()):
+            if DiskState.INCONSISTENT <= peer.devices[volume.number].disk < DiskState.UP_TO_DATE:
+                self.r.connector.renegotiate(peer)
 
     def _confirm(self, volume: Volume) -> None:
         """Every reachable node has seen the new generation once it answered a transaction sent behind it."""

@@ -227,6 +227,13 @@ class Verifier:
         if differs and (packet.sector << 9) + packet.size_bytes <= device.volume.size_bytes:
             self._differs(device, packet.sector << 9, packet.size_bytes)
 
+    def peer_moved(self, device: PeerDevice, repl: ReplState) -> None:
+        """The source is back to normal: the verify has ended."""
+        if device.repl == ReplState.VERIFY_T and repl == ReplState.ESTABLISHED:
+            device.repl = ReplState.ESTABLISHED
+            self.core.changed = True
+            self.r.news.send_state(device)
+
     def stop(self, device: PeerDevice) -> None:
         """The connection or a disk is gone."""
         run, device.verify = device.verify, None
