@@ -168,7 +168,7 @@ class Lab:
         self.machines: dict[Key, Machine] = {}
         self.roles: dict[tuple[Key, Key], str] = {}
         for number in range(1, nodes + 1):
-            self.add_node(f"n{number}", f"10.0.0.{number}")
+            self.add_node(f"n{number}", f"10.0.{number // 250}.{number % 250 + 1}")
             self.add_pool(f"n{number}", pool, free_kib=free_kib - number)
 
     @property

@@ -155,6 +155,10 @@ class Cluster:
         """The pools of a node, by name."""
         return _by_key(self._pools_on.get(key_of(node)))
 
+    def pool_keys_on(self, node: Key) -> Iterable[tuple[Key, StoragePool]]:
+        """The pools of a node with their keys, in no order: for those who rank them anyway."""
+        return self._pools_on.get(node, {}).items()
+
     def tombstones_on(self, node: str) -> list[Tombstone]:
         """What a node has still to remove."""
         return _by_key(self._tombstones_on.get(key_of(node)))

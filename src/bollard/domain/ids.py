@@ -31,7 +31,7 @@ _RESERVED_RESOURCES = frozenset({"ALL", "PROXY"})
 
 def key_of(*names: str) -> Key:
     """The comparison key of a name or of a path of names."""
-    return Key("/".join(name.upper() for name in names))
+    return Key("/".join(names).upper())
 
 
 def node_name(text: str) -> NodeName:

@@ -38,7 +38,11 @@ class Observed:
 
     def node(self, name: str) -> NodeSeen:
         """What is known of a node; an unknown node has never been online."""
-        return self.nodes.setdefault(key_of(name), NodeSeen())
+        key = key_of(name)
+        found = self.nodes.get(key)
+        if found is None:
+            found = self.nodes[key] = NodeSeen()
+        return found
 
     def resource(self, definition: str, node: str) -> SeenResource | None:
         """The last report of a resource on a node, however old."""

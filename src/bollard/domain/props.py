@@ -6,6 +6,7 @@ Code asks with the settings named here, never with a literal key. Values are sto
 import enum
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from bollard.domain.catalogue import drbd, general
 from bollard.domain.catalogue.kinds import Kind, Property, describe, normalise
@@ -50,21 +51,22 @@ class Setting:
     def found(self, *maps: Mapping[str, str]) -> str | None:
         """The first value in `maps`, nearest first, or None."""
         for props in maps:
-            value = props.get(self.key)
-            if value is not None:
-                return value
+            if self.key in props:
+                return props[self.key]
         return None
 
     def truth(self, *maps: Mapping[str, str], default: bool = False) -> bool:
         """The value as yes or no, in any of its spellings; `default` when it is set nowhere."""
-        value = self.text(*maps)
+        value = self.found(*maps) or self.default
         return default if not value else value.lower() in {"true", "yes"}
 
     def number(self, *maps: Mapping[str, str], default: float = 0) -> float:
         """The value as a number; `default` when it is set nowhere or is none."""
-        value = self.text(*maps)
+        value = self.found(*maps) or self.default
+        if not value:
+            return default
         try:
-            return float(value) if value else default
+            return float(value)
         except ValueError:
             return default
 
@@ -196,11 +198,14 @@ def changed(
 
 def size_kib(text: str, whole_kib: int) -> float:
     """A size with a unit, or a percentage of `whole_kib`, in KiB; a bare number is KiB already."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        return 0.0
-    number, unit = float(match.group(1)), match.group(2).lower()
+    number, unit = _size(text)
     return whole_kib * number / 100 if unit == "%" else number * _SIZE_KIB[unit]
+
+
+@lru_cache(maxsize=256)
+def _size(text: str) -> tuple[float, str]:
+    match = _SIZE.fullmatch(text.strip())
+    return (float(match.group(1)), match.group(2).lower()) if match is not None else (0.0, "")
 
 
 def drbd_options(*maps: Mapping[str, str], sections: tuple[str, ...]) -> Props:

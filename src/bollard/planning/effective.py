@@ -90,7 +90,8 @@ def connection_maps(
 def pool_maps(cluster: Cluster, pool: StoragePool) -> tuple[Props, ...]:
     """Oversubscription: pool > pool definition > controller."""
     definition = cluster.pool_definitions.get(key_of(pool.name))
-    return (pool.props, definition.props if definition is not None else _NONE, cluster.props())
+    own = definition.props if definition is not None else _NONE
+    return (pool.props, own, cluster.props())
 
 
 def address_of(

@@ -87,25 +87,23 @@ def place(request: Request, world: World) -> Placement:
     refused: list[_Refused] = []
     candidates = _candidates(request, world, refused)
     scores = _scores(world, candidates)
-    ranked = sorted(
-        (
-            Candidate(
-                node=pool.node,
-                pool=pool.name,
-                score=scores[index],
-                values=choose.values_of(rules, node.props),
-                storage=_storage_class(request, pool.provider),
-                shared=pool.shared_space,
-            )
-            for index, (node, pool, _) in enumerate(candidates)
-        ),
-        key=lambda candidate: (-candidate.score, key_of(candidate.node, candidate.pool)),
-    )
+    order = sorted(range(len(candidates)), key=lambda index: (-scores[index], candidates[index].key))
+    ranked = [
+        Candidate(
+            node=(place := candidates[index]).pool.node,
+            pool=place.pool.name,
+            score=scores[index],
+            values=choose.values_of(rules, place.node.props),
+            storage=_storage_class(request, place.pool.provider),
+            shared=place.pool.shared_space,
+        )
+        for index in order
+    ]
     fixed = {_storage_class(request, provider) for provider in request.providers} - {""}
     picked = choose.best(ranked, request.count, rules, fixed)
     if picked is None:
         raise _too_few(request, ranked, refused)
-    providers = {pool.key: pool.provider for _, pool, _ in candidates}
+    providers = {place.key: place.pool.provider for place in candidates}
     chosen = tuple(
         Chosen(pick.node, pick.pool, providers[key_of(pick.node, pick.pool)])
         for pick in sorted(picked, key=lambda pick: key_of(pick.node))
@@ -113,9 +111,15 @@ def place(request: Request, world: World) -> Placement:
     return Placement(chosen, _explain(ranked, picked, refused))
 
 
-def _candidates(
-    request: Request, world: World, refused: list[_Refused]
-) -> list[tuple[Node, StoragePool, sizes.Space]]:
+class _Place(msgspec.Struct, frozen=True):
+    key: Key
+    node: Node
+    pool: StoragePool
+    space: sizes.Space
+
+
+def _candidates(request: Request, world: World, refused: list[_Refused]) -> list[_Place]:
+    """Every pool that passes the filters, by node; what does not is noted in `refused`."""
     cluster, found = world.cluster, []
     names = frozenset(map(key_of, request.filter.node_names or ()))
     taken = {key_of(name): "it already has a replica" for name in request.on}
@@ -132,18 +136,37 @@ def _candidates(
             reason = f"it has the resource '{avoided[key]}'"
         if reason:
             refused.append(_Refused(node.name, "", reason))
+        elif request.diskless:
+            found += _diskless_pools(request, cluster, key, node)
+        else:
+            found += _pools_with_space(request, world, key, node, refused)
+    return found
+
+
+def _diskless_pools(request: Request, cluster: Cluster, key: Key, node: Node) -> list[_Place]:
+    names = _diskless_names(request)
+    return [
+        _Place(pool_key, node, pool, sizes.UNLIMITED)
+        for pool_key, pool in cluster.pool_keys_on(key)
+        if pool.provider is ProviderKind.DISKLESS and pool.name.upper() in names
+    ]
+
+
+def _pools_with_space(
+    request: Request, world: World, key: Key, node: Node, refused: list[_Refused]
+) -> list[_Place]:
+    found: list[_Place] = []
+    seen = world.observed.nodes[key].pools
+    for pool_key, pool in sorted(world.cluster.pool_keys_on(key)):
+        if pool.provider is ProviderKind.DISKLESS:
             continue
-        for pool in cluster.pools_on(node.name):
-            if request.diskless is not (pool.provider is ProviderKind.DISKLESS):
-                continue
-            if request.diskless and pool.name.upper() not in _diskless_names(request):
-                continue
-            space = sizes.space_in(world, pool, request.filter.overprovision)
-            problem = "" if request.diskless else _pool_refusal(request, cluster, node, pool, space)
-            if problem:
-                refused.append(_Refused(node.name, pool.name, problem))
-            else:
-                found.append((node, pool, space))
+        report = seen.get(key_of(pool.name))
+        space = sizes.space_seen(world.cluster, pool, report, request.filter.overprovision)
+        problem = _pool_refusal(request, world.cluster, node, pool, space)
+        if problem:
+            refused.append(_Refused(node.name, pool.name, problem))
+        else:
+            found.append(_Place(pool_key, node, pool, space))
     return found
 
 
@@ -166,7 +189,7 @@ def _pool_refusal(
     request: Request, cluster: Cluster, node: Node, pool: StoragePool, space: sizes.Space
 ) -> str:
     wanted = request.filter
-    if wanted.storage_pools and pool.key not in {key_of(node.name, name) for name in wanted.storage_pools}:
+    if wanted.storage_pools and key_of(pool.name) not in {key_of(name) for name in wanted.storage_pools}:
         return "it is not in the list of pools"
     if wanted.providers and pool.provider not in {name.upper() for name in wanted.providers}:
         return f"its provider {pool.provider} is not in the list of providers"
@@ -206,7 +229,7 @@ def _avoided_nodes(request: Request, cluster: Cluster) -> dict[Key, str]:
     }
 
 
-def _scores(world: World, candidates: list[tuple[Node, StoragePool, sizes.Space]]) -> list[float]:
+def _scores(world: World, candidates: list[_Place]) -> list[float]:
     """The weighted sum of every strategy's rating, each divided by its maximum."""
     controller = world.cluster.props()
     strategies = (
@@ -219,13 +242,11 @@ def _scores(world: World, candidates: list[tuple[Node, StoragePool, sizes.Space]
     for weight, sign, rate in strategies:
         if not weight:
             continue
-        ratings = [rate(world, *candidate) for candidate in candidates]
+        ratings = [rate(world, candidate) for candidate in candidates]
         highest = max(ratings, default=0.0)
         if highest > 0:
-            totals = [
-                total + sign * weight * rating / highest
-                for total, rating in zip(totals, ratings, strict=True)
-            ]
+            factor = sign * weight / highest
+            totals = [total + factor * rating for total, rating in zip(totals, ratings, strict=True)]
     return totals
 
 
@@ -233,20 +254,20 @@ _COUNT_WEIGHT = 0.00001
 """Only decides between equals."""
 
 
-def _rate_free_space(_world: World, _node: Node, _pool: StoragePool, space: sizes.Space) -> float:
-    return float(space.free_kib)
+def _rate_free_space(_world: World, place: _Place) -> float:
+    return float(place.space.free_kib)
 
 
-def _rate_reserved_space(world: World, _node: Node, pool: StoragePool, _space: sizes.Space) -> float:
-    return float(world.cluster.claimed_kib(pool.key))
+def _rate_reserved_space(world: World, place: _Place) -> float:
+    return float(world.cluster.claimed_kib(place.key))
 
 
-def _rate_resource_count(world: World, node: Node, _pool: StoragePool, _space: sizes.Space) -> float:
-    return float(world.cluster.resource_count(node.name))
+def _rate_resource_count(world: World, place: _Place) -> float:
+    return float(world.cluster.resource_count(place.node.name))
 
 
-def _rate_throughput(_world: World, node: Node, pool: StoragePool, _space: sizes.Space) -> float:
-    return props.MAX_THROUGHPUT.number(pool.props, node.props)
+def _rate_throughput(_world: World, place: _Place) -> float:
+    return props.MAX_THROUGHPUT.number(place.pool.props, place.node.props)
 
 
 def _storage_class(request: Request, provider: ProviderKind) -> str:
@@ -266,19 +287,16 @@ def _node_props(cluster: Cluster, name: str) -> Props:
     return node.props if node is not None else {}
 
 
+_OUTDONE = ("another combination scores higher",)
+
+
 def _explain(
     ranked: list[Candidate], picked: tuple[Candidate, ...], refused: list[_Refused]
 ) -> tuple[Explained, ...]:
-    keys = {(pick.node, pick.pool) for pick in picked}
     accepted = [
-        Explained(
-            node=one.node,
-            pool=one.pool,
-            chosen=(one.node, one.pool) in keys,
-            score=round(one.score, 6),
-            reasons=() if (one.node, one.pool) in keys else ("another combination scores higher",),
-        )
+        Explained(one.node, one.pool, chosen, round(one.score, 6), () if chosen else _OUTDONE)
         for one in ranked
+        for chosen in (one in picked,)
     ]
     rest = [Explained(no.node, no.pool, chosen=False, reasons=(no.reason,)) for no in refused]
     return (*accepted, *rest)

@@ -15,11 +15,13 @@ from bollard.planning.world import World
 
 __all__ = [
     "THIN_RATIO_DEFAULT",
+    "UNLIMITED",
     "Space",
     "gross_of",
     "net_of",
     "peer_slots_of",
     "space_in",
+    "space_seen",
     "storage_class",
     "zero_filled",
 ]
@@ -63,24 +65,35 @@ def storage_class(provider: ProviderKind) -> str:
             return provider
 
 
+UNLIMITED = Space(UNLIMITED_KIB, UNLIMITED_KIB, UNLIMITED_KIB)
+"""Of a pool that holds nothing."""
+
+
 def space_in(world: World, pool: StoragePool, overprovision: float | None = None) -> Space:
     """The space of a pool by its last report, less what is already wished for there."""
     if pool.provider is ProviderKind.DISKLESS:
-        return Space(UNLIMITED_KIB, UNLIMITED_KIB, UNLIMITED_KIB)
-    seen = world.observed.pool(pool.node, pool.name)
+        return UNLIMITED
+    return space_seen(world.cluster, pool, world.observed.pool(pool.node, pool.name), overprovision)
+
+
+def space_seen(
+    cluster: Cluster, pool: StoragePool, seen: SeenPool | None, overprovision: float | None = None
+) -> Space:
+    """The same, for a pool with a disk and a report that is at hand."""
     if seen is None or seen.uuid != pool.uuid:
         return Space(0, 0, 0, "its size is not known yet")
     if seen.problem is not None:
         return Space(0, seen.free_kib, seen.total_kib, seen.problem.message)
-    return Space(_usable_kib(world.cluster, pool, seen, overprovision), seen.free_kib, seen.total_kib)
+    return Space(_usable_kib(cluster, pool, seen, overprovision), seen.free_kib, seen.total_kib)
 
 
 def _usable_kib(cluster: Cluster, pool: StoragePool, seen: SeenPool, overprovision: float | None) -> int:
-    maps = effective.pool_maps(cluster, pool)
-    default = THIN_RATIO_DEFAULT if pool.provider in THIN_PROVIDERS else 1.0
-    if overprovision is not None and pool.provider in THIN_PROVIDERS:
+    thin = pool.provider in THIN_PROVIDERS
+    if overprovision is not None and thin:
         free_ratio = total_ratio = overprovision
     else:
+        maps = effective.pool_maps(cluster, pool)
+        default = THIN_RATIO_DEFAULT if thin else 1.0
         ratio = props.OVERSUBSCRIPTION.number(*maps, default=default)
         free_ratio = props.FREE_OVERSUBSCRIPTION.number(*maps, default=ratio)
         total_ratio = props.TOTAL_OVERSUBSCRIPTION.number(*maps, default=ratio)
