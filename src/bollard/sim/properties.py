@@ -48,17 +48,19 @@ def unfinished(cluster: Cluster, observed: Observed, nodes: Collection[str]) -> 
         if key_of(node) in cluster.nodes and not observed.node(node).online:
             yield f"{node} is reachable but {observed.node(node).status}"
     for resource in cluster.resources.values():
-        if key_of(resource.node) in reachable and not _held_up(resource, cluster, reachable):
+        if key_of(resource.node) in reachable and not _held_up(resource, cluster, observed, reachable):
             yield from _unsettled(resource, observed)
     for stone in cluster.tombstones.values():
         if key_of(stone.node) in reachable:
             yield f"{stone.definition} on {stone.node} is still being deleted"
 
 
-def _held_up(resource: Resource, cluster: Cluster, reachable: Collection[Key]) -> bool:
-    """Whether a volume grows and a replica that still replicates cannot be told: DRBD then keeps the size."""
+def _held_up(resource: Resource, cluster: Cluster, observed: Observed, reachable: Collection[Key]) -> bool:
+    """Whether a volume cannot grow yet: a replica that the controller cannot reach may still replicate."""
+    seen = observed.resource(resource.definition, resource.node)
     definition = cluster.definitions[key_of(resource.definition)]
-    growing = any(volume.phase is VolumePhase.RESIZING for volume in definition.volumes)
+    sizes = {volume.number: volume.size_kib for volume in seen.volumes} if seen is not None else {}
+    growing = any(sizes.get(volume.number, 0) < volume.size_kib for volume in definition.volumes)
     return growing and any(
         key_of(other.node) not in reachable for other in cluster.resources_of(resource.definition)
     )
