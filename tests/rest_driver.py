@@ -133,7 +133,7 @@ class Driver:
     ) -> Reply:
         content = raw if raw is not None else b"" if body is None else msgspec.json.encode(body)
         given = {"host": "test", **(headers or {})}
-        if content and "content-type" not in given:
+        if content and not {"content-type", "no-content-type"} & given.keys():
             given["content-type"] = "application/json"
         raw_path, _, query = path.partition("?")
         parts = [content[at : at + 1000] for at in range(0, len(content), 1000)] or [b""]

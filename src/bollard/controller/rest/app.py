@@ -35,7 +35,7 @@ from bollard.controller.rest.call import Call, MalformedBody
 from bollard.controller.rest.routing import Route, Routes
 from bollard.controller.service import Service
 from bollard.controller.store.base import Store
-from bollard.domain.errors import DomainError
+from bollard.domain.errors import Denied, DomainError, Subject
 from bollard.domain.ports import Clock
 from bollard.wire.rest import answers, codes
 from bollard.wire.rest.answers import ApiCallRc
@@ -106,6 +106,7 @@ class Edge:
             return self._nowhere(request, found)
         call = Call(self.api, request, found.route, found.names)
         try:
+            _refuse_foreign(request)
             peer = request.client.host if request.client else ""
             refusal = await self.api.guard.admit(dict(request.headers), peer, found.route.needs)
             if refusal is not None:
@@ -151,6 +152,21 @@ class Edge:
             created_at=answers.iso(call.now_ms),
         )
         return _json([entry], 500, {})
+
+
+def _refuse_foreign(request: Request) -> None:
+    """A page of another site may not change anything here, whoever looks at it. Raises Denied."""
+    origin = request.headers.get("origin")
+    if origin is None or request.method in {"GET", "HEAD"}:
+        return
+    if origin.rpartition("//")[2].lower() != request.headers.get("host", "").lower():
+        raise Denied(
+            Subject.COMMAND,
+            origin[:64],
+            f"A page of '{origin[:64]}' may not send commands to this controller",
+            cause="The request comes from a page of another site.",
+            correction="Use a page that this controller serves, or a client that is no browser.",
+        )
 
 
 def _json(entries: list[ApiCallRc], status: int, headers: dict[str, str]) -> Response:

@@ -96,7 +96,7 @@ def of_entry(entry: Entry, about: About, now_ms: int) -> ApiCallRc:
     noun = NOUNS.get(entry.subject, about.noun)
     if code in _BARE:
         act, noun = Act.NONE, Noun.NONE
-    elif severity is Mask.INFO:
+    elif severity in {Mask.INFO, Mask.WARN}:
         act, noun = about.act, about.noun
     return ApiCallRc(
         ret_code=codes.ret_code(severity, code, act, noun),

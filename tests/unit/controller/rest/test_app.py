@@ -247,6 +247,21 @@ def test_no_page_of_another_origin_may_read(call: Driver) -> None:
     assert not any(name.startswith("access-control") for name in reply.headers)
 
 
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [("http://test", 201), ("http://TEST", 201), ("http://evil.example", 403), ("null", 403)],
+)
+def test_no_page_of_another_origin_may_change_anything(call: Driver, origin: str, status: int) -> None:
+    reply = call("POST", "/v1/nodes", {"name": "n9"}, headers={"origin": origin})
+    assert reply.status == status
+    assert len(call.service.commands) == (status == 201)
+
+
+def test_a_client_that_names_no_content_type_is_understood(call: Driver) -> None:
+    reply = call("POST", "/v1/nodes", {"name": "n9"}, headers={"no-content-type": "1"})
+    assert reply.status == 201
+
+
 def test_the_version_is_one_that_clients_accept(call: Driver) -> None:
     assert call("GET", "/v1/controller/version").json["rest_api_version"] == "1.28.0"
 
