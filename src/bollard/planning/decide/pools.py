@@ -229,10 +229,11 @@ def _delete(command: DeletePool, draft: Draft) -> Decision:
 
 
 def _users(draft: Draft, pool: StoragePool) -> list[str]:
-    """Resources with volumes in the pool, also those that the node has still to remove."""
+    """Resources with volumes in the pool, also those that the node has still to remove by its last report."""
+    removed = draft.world.observed.node(pool.node).removed
     holders: list[Resource | Tombstone] = [
         *draft.cluster.resources_on(pool.node),
-        *draft.cluster.tombstones_on(pool.node),
+        *(stone for stone in draft.cluster.tombstones_on(pool.node) if stone.resource_uuid not in removed),
     ]
     return sorted(
         {
