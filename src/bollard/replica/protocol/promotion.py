@@ -203,9 +203,11 @@ class Promotion:
             volume.force_new_uuid = False
             volume.no_data = False
             if doubtful and volume.superblock is not None:
+                # Like a crash: writes that were not answered may be here, there, or on both.
+                volume.crashed_primary = True
                 for device in core.devices(volume):
                     device.was_connected = False
-                self.r.disks.set_disk(volume, min(volume.disk, DiskState.OUTDATED))
+                self.r.disks.set_disk(volume, min(volume.disk, DiskState.CONSISTENT))
             if volume.superblock is not None and volume.disk_open:
                 self.r.disks.refresh(volume, lambda: None, flush_data=True)
         self.r.news.broadcast()

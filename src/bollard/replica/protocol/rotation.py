@@ -104,7 +104,8 @@ class Rotation:
                 self._fetch_up(volume)
             then()
 
-        self.r.disks.refresh(volume, saved)
+        # From here on the peer's copy is old: what it confirmed so far must not hang on our cache alone.
+        self.r.disks.refresh(volume, saved, flush_data=True)
 
     def _fetch_up(self, volume: Volume) -> None:
         """Our data counts by force: connected nodes with lesser data learn it by a handshake and a resync."""

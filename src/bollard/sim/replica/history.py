@@ -144,6 +144,10 @@ class History:
         if old is not None and cluster.nodes[old.node].boot == old.boot and self.random.random() < 0.8:
             cluster.command(old.node, lambda tag: e.Demote(tag, force=True))
             cluster.run(self.random.random() * 0.05)
+        if old is not None and old.node == node and cluster.alive(node) and old.open:
+            resource = cluster.nodes[node].resource
+            if cluster.nodes[node].boot == old.boot and resource is not None and resource.core.role is Role.PRIMARY:
+                return
         self._abandon()
         if not cluster.alive(node):
             return
@@ -303,7 +307,7 @@ def default_options(random: Random) -> Options:
         ping_timeout_s=0.5,
         twopc_timeout_s=5.0,
         al_extents=random.choice((2, 3, 64)),
-        resync_request_bytes=random.choice((4096, 1 << 16)),
+        resync_request_bytes=random.choice((4096, 1 << 16, 1 << 18, 1 << 18)),
         max_epoch_size=random.choice((4, 2048)),
     )
 
