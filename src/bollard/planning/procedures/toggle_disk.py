@@ -23,6 +23,8 @@ ADDING = "adding"
 REMOVING = "removing"
 NEXT: dict[str, str | None] = {ADDING: None, REMOVING: None}
 """The table of phases; None ends the procedure."""
+_SAID = {"autoplacer": "auto-placer"}
+"""How clients know the makers of disks."""
 
 
 def start_adding(
@@ -34,7 +36,7 @@ def start_adding(
         draft, resource, DiskKind.DISKFUL, pools=pools, phase=ResourcePhase.DISK_ADDING
     )
     changed = msgspec.structs.replace(
-        changed, made_by=made_by, props=changed.props | {props.DISKFUL_BY.key: made_by}
+        changed, made_by=made_by, props=changed.props | {props.DISKFUL_BY.key: _SAID.get(made_by, made_by)}
     )
     draft.put(changed)
     _put(draft, changed, ADDING, "The new disk is being filled from the other nodes.")
