@@ -272,16 +272,15 @@ class TargetStart(msgspec.Struct, frozen=True):
 def start_as_target(
     generations: Generations, source: Side, peers: Peers, *, me: int, fresh_uuid: int, dagtag: int = 0
 ) -> TargetStart:
-    """Our data is about to change: peers that are away stop here. A new disk takes the source's point for it.
+    """Our data is about to change: peers that are away stop here.
 
-    From here to the end every resynced block sets the bits toward nodes that are away.
+    From here to the end every resynced block sets the bits toward all nodes but the source. A just created
+    disk stays one: its point is only given by `adopt_marker`.
     """
+    assert me != source.node_id, me
     start = masked(generations.current)
     if start in (JUST_CREATED, UNSET):
-        adopted = masked(source.slot(me))
-        if not is_random(adopted):
-            return TargetStart(generations, masked(fresh_uuid))
-        return TargetStart(set_current(generations, adopted, primary=False), adopted)
+        return TargetStart(generations, masked(fresh_uuid))
     others = {node: peer for node, peer in peers.items() if node != source.node_id}
     rotation = rotate_into_bitmap(generations, others, fresh_uuid=fresh_uuid, dagtag=dagtag)
     return TargetStart(rotation.generations, start)
@@ -290,13 +289,29 @@ def start_as_target(
 def start_as_source(
     generations: Generations, target: Side, *, full: bool, fresh_uuid: int, dagtag: int = 0
 ) -> Generations:
-    """After a full sync was begun, an interrupted one continues by bitmap: remember the target's point."""
+    """After a full sync was begun, an interrupted one continues by bitmap: remember the target's point.
+
+    A just created target has none and gets a new one, which nobody else knows: send it P_UUIDS110.
+    """
     if not full:
         return generations
     point = masked(target.current)
-    if point in (JUST_CREATED, UNSET, masked(UNKNOWN)):
-        point = generations.bitmap_uuid(target.node_id) or fresh_uuid
+    if not is_random(point):
+        point = masked(fresh_uuid)
     return set_bitmap(generations, target.node_id, point, dagtag)
+
+
+def adopt_marker(generations: Generations, at_handshake: Side, now: Side, *, me: int) -> Generations:
+    """A just created sync target takes the point its source made up for it after the handshake.
+
+    The slot that was there before the handshake may be a generation that others know too; who adopted that
+    one would be taken by them for a node that has its data. Only for two diskful nodes: a third one does not
+    know the point and would call the data unrelated; without it, it starts a full sync.
+    """
+    marker = masked(now.slot(me))
+    if not is_random(marker) or same(marker, at_handshake.slot(me)) or is_random(generations.current):
+        return generations
+    return set_current(generations, marker, primary=False)
 
 
 def copy_slot(generations: Generations, peer: int, slot: int) -> Generations:

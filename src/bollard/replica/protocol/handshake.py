@@ -31,7 +31,7 @@ def decide(me: Side, peer: Side, settings: Settings) -> Decision:
     decision = _use_leftover_bits(me, peer, settings, decision)
     if decision.strategy is Strategy.SPLIT_BRAIN:
         decision = resolve_split_brain(me, peer, settings, decision)
-    return _refuse_bad_source(me, peer, apply_discard_my_data(me, peer, settings, decision))
+    return _heed_mixtures(me, peer, apply_discard_my_data(me, peer, settings, decision))
 
 
 def changed_since_sent(sent: Side, now: Side) -> bool:
@@ -176,12 +176,25 @@ def _prefer_better_disk(me: Side, peer: Side, settings: Settings, decision: Deci
     return msgspec.structs.replace(decision, strategy=strategy, full=foreign, basis=Basis.DISK_STATES)
 
 
-def _refuse_bad_source(me: Side, peer: Side, decision: Decision) -> Decision:
-    """A source whose own data is a mixture has nothing to give; try again when it has synced."""
-    source = {Strategy.SYNC_SOURCE: me, Strategy.SYNC_TARGET: peer}.get(decision.strategy)
-    if source is None or source.disk > DiskState.INCONSISTENT:
+def _heed_mixtures(me: Side, peer: Side, decision: Decision) -> Decision:
+    """An Inconsistent disk holds a mixture, whatever generation it names.
+
+    It is no source (try again when it has synced), two of them are not equal, and what an unfinished resync
+    changed on it is known from its own bits alone: it must not clear them.
+    """
+    if decision.strategy is Strategy.NO_SYNC:
+        if me.disk == peer.disk == DiskState.INCONSISTENT and decision.in_sync:
+            return msgspec.structs.replace(decision, basis=Basis.BOTH_INCONSISTENT)
         return decision
-    return msgspec.structs.replace(decision, strategy=Strategy.RETRY_CONNECT, basis=Basis.INCONSISTENT_SOURCE)
+    if decision.strategy not in (Strategy.SYNC_SOURCE, Strategy.SYNC_TARGET):
+        return decision
+    source, target = (me, peer) if decision.strategy is Strategy.SYNC_SOURCE else (peer, me)
+    if source.disk <= DiskState.INCONSISTENT:
+        return msgspec.structs.replace(
+            decision, strategy=Strategy.RETRY_CONNECT, basis=Basis.INCONSISTENT_SOURCE
+        )
+    mixed_target = target.disk <= DiskState.INCONSISTENT and decision.slot is not None
+    return msgspec.structs.replace(decision, keep_bits=mixed_target)
 
 
 def _use_leftover_bits(me: Side, peer: Side, settings: Settings, decision: Decision) -> Decision:

@@ -126,6 +126,7 @@ class Basis(StrEnum):
     AFTER_SPLIT_BRAIN = "after-split-brain"
     DISCARD_MY_DATA = "discard-my-data"
     UNSTABLE = "unstable"
+    BOTH_INCONSISTENT = "both-inconsistent"
     INCONSISTENT_SOURCE = "inconsistent-source"
 
 
@@ -133,10 +134,10 @@ class Decision(msgspec.Struct, frozen=True):
     """The outcome for one side.
 
     `full`: every block is to be synced, set all bits. `slot`: the source first copies its bits for that node
-    into those for this peer, the target first clears its own. `if_both_failed`: the generations alone did not
-    settle the direction. `split_brain`: handler initial-split-brain is due. `demote_loser`: the target must
-    stop being Primary first, or else run handler pri-lost-after-sb and disconnect. `checksums`: compare
-    before sending. `number` is the rule's number in 8.4.
+    into those for this peer, the target first clears its own (not with `keep_bits`). `if_both_failed`: the
+    generations alone did not settle the direction. `split_brain`: handler initial-split-brain is due.
+    `demote_loser`: the target must stop being Primary first, or else run handler pri-lost-after-sb and
+    disconnect. `checksums`: compare before sending. `number` is the rule's number in 8.4.
     """
 
     rule: Rule
@@ -149,6 +150,16 @@ class Decision(msgspec.Struct, frozen=True):
     checksums: bool = False
     basis: Basis = Basis.GENERATIONS
     number: int = 0
+    keep_bits: bool = False
+
+    @property
+    def in_sync(self) -> bool:
+        """The data is equal: slots and bits for each other may be cleared. Other connects must leave them."""
+        return (
+            self.strategy is Strategy.NO_SYNC
+            and self.rule is not Rule.JUST_CREATED_BOTH
+            and self.basis not in (Basis.UNSTABLE, Basis.BOTH_INCONSISTENT)
+        )
 
     @property
     def disconnect(self) -> bool:

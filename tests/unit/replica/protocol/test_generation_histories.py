@@ -208,7 +208,8 @@ class World:
             node.met.add(h)
             other.met.add(newcomer)
             if decision.strategy is Strategy.NO_SYNC:
-                self._in_sync(node, other)
+                if decision.in_sync:
+                    self._in_sync(node, other)
                 continue
             source, target = (node, other) if decision.strategy is Strategy.SYNC_SOURCE else (other, node)
             if not self._resync(source, target, decision, stop_after):
@@ -244,9 +245,8 @@ class World:
         return self.nodes[target].role is Role.PRIMARY
 
     def _in_sync(self, left: Node, right: Node) -> None:
-        if left.disk is UP or right.disk is UP:
-            assert left.data == right.data, "connected without a resync, but the data differs"
-            assert left.disk is right.disk
+        assert left.data == right.data, "connected without a resync, but the data differs"
+        assert left.disk is right.disk is UP
         for one, two in ((left, right), (right, left)):
             side = self.side(two, one.number)
             others = [n for n in one.bits if n != two.number]
@@ -262,10 +262,12 @@ class World:
         if decision.slot is not None:
             source.bits[t] = set(source.bits[decision.slot])
             source.generations = g.copy_slot(source.generations, t, decision.slot)
-            target.bits[s] = set()
+            if not decision.keep_bits:
+                target.bits[s] = set()
         todo = set(ALL) if decision.full else source.bits[t] | target.bits[s]
         if decision.rule is Rule.JUST_CREATED_PEER:
             assert decision.full
+        handshake = self.side(source, t)
         source.generations = g.start_as_source(
             source.generations, self.side(target, s), full=decision.full, fresh_uuid=self.uuid()
         )
@@ -273,7 +275,10 @@ class World:
         start = g.start_as_target(
             target.generations, self.side(source, t), peers, me=t, fresh_uuid=self.uuid()
         )
-        target.generations, target.disk = start.generations, BAD
+        target.generations = start.generations
+        if len(self.nodes) == 2:
+            target.generations = g.adopt_marker(start.generations, handshake, self.side(source, t), me=t)
+        target.disk = BAD
         source.bits[t], target.bits[s] = set(todo), set(todo)
         for done, block in enumerate(sorted(todo)):
             if done == stop_after:

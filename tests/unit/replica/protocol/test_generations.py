@@ -9,6 +9,7 @@ from bollard.replica.protocol.generations import (
     Generations,
     PeerDisk,
     Slot,
+    adopt_marker,
     connect_in_sync,
     copy_slot,
     finish_as_source,
@@ -161,9 +162,15 @@ def test_start_as_target() -> None:
     start = start_as_target(at(A), source, {0: UP, 2: AWAY}, me=1, fresh_uuid=F)
     assert (start.start_uuid, marks(start.generations), start.generations.current) == (A, {2: A}, A)
     new = start_as_target(at(JUST_CREATED), source, {0: UP, 2: AWAY}, me=1, fresh_uuid=F)
-    assert (new.start_uuid, new.generations) == (A, at(A))
-    alone = start_as_target(at(JUST_CREATED), Side(node_id=0, current=N), {0: UP}, me=1, fresh_uuid=F)
-    assert (alone.start_uuid, alone.generations) == (F, at(JUST_CREATED))
+    assert (new.start_uuid, new.generations) == (F, at(JUST_CREATED))
+
+
+def test_a_new_disk_takes_only_a_point_that_nobody_else_knows() -> None:
+    before = Side(node_id=0, current=N, bitmap_uuids=((1, A),))
+    after = Side(node_id=0, current=N, bitmap_uuids=((1, F),))
+    assert adopt_marker(at(JUST_CREATED), before, before, me=1) == at(JUST_CREATED)
+    assert adopt_marker(at(JUST_CREATED), before, after, me=1) == at(F)
+    assert adopt_marker(at(B), before, after, me=1) == at(B)
 
 
 def test_start_as_source() -> None:
@@ -172,7 +179,7 @@ def test_start_as_source() -> None:
     assert start_as_source(at(A), target, full=True, fresh_uuid=F) == at(A, p1=B)
     new = Side(node_id=1, current=JUST_CREATED)
     assert start_as_source(at(A), new, full=True, fresh_uuid=F) == at(A, p1=F)
-    assert start_as_source(at(A, p1=D), new, full=True, fresh_uuid=F) == at(A, p1=D)
+    assert start_as_source(at(A, p1=D), new, full=True, fresh_uuid=F) == at(A, D, p1=F)
 
 
 def test_finish_as_target() -> None:
