@@ -183,6 +183,8 @@ def _modify(command: ModifyPool, draft: Draft) -> Decision:
             correction="Create another pool and move the volumes there.",
         )
     if moved:
+        if props.STOR_DRIVER_NAME.key not in command.props.override:
+            after = {key: value for key, value in after.items() if key not in _superseded(command)}
         after = {key: value for key, value in after.items() if key not in _BACKING_KEYS} | _backing_props(
             after, pool.provider
         )
@@ -192,6 +194,12 @@ def _modify(command: ModifyPool, draft: Draft) -> Decision:
     )
     waits = (Wait(node=node.name, pool=pool.name),) if after != pool.props else ()
     return outcome(draft, said, waits=waits)
+
+
+def _superseded(command: ModifyPool) -> set[str]:
+    """The present key, where one of the older ones was set anew."""
+    older = set(_BACKING_KEYS[1:]) & set(command.props.override)
+    return {props.STOR_DRIVER_NAME.key} if older else set()
 
 
 def _defined(draft: Draft, name: str) -> bool:
