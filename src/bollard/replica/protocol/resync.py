@@ -43,6 +43,7 @@ class Target:
         self.in_flight_bytes = 0
         self.failed = 0
         self.running = False
+        self.source_ready = False
         self.finishing = False
         self.timer: Timer | None = None
         self.next_s = 0.0
@@ -180,11 +181,11 @@ class Resync:
             if not self._current(device, target):
                 return
             device.repl = ReplState.SYNC_TARGET
-            target.running = True
             self._count(device)
             self._send_bitmap(device)
             self.r.news.broadcast(volume)
             self.r.membership.update()
+            target.running = True
             self._pull(device, target)
 
         writer.save_bitmap(bits_saved)
@@ -217,6 +218,8 @@ class Resync:
         core, volume = self.core, device.volume
         bitmap, slot = volume.bitmap, device.slot
         assert bitmap is not None
+        if not (target.running and target.source_ready):
+            return
         budget = core.options.max_buffers * _BLOCK
         block = bitmap.block_bytes
         while target.in_flight_bytes < budget and not self._throttled(device, target):
@@ -447,7 +450,12 @@ class Resync:
         device.resynced_bytes += packet.size_bytes
 
     def peer_moved(self, device: PeerDevice, repl: ReplState, before: DiskState) -> None:
-        """The peer's replication state: a target that is back to normal has finished, or given up."""
+        """The peer's replication state: a source that serves us, a target that has finished or given up."""
+        target = device.resync
+        if target is not None and repl == ReplState.SYNC_SOURCE and not target.source_ready:
+            # Before this the source only named the places of new writes; all of those have arrived now.
+            target.source_ready = True
+            self._pull(device, target)
         if device.repl != ReplState.SYNC_SOURCE or repl != ReplState.ESTABLISHED or device.uuids is None:
             return
         if before == DiskState.INCONSISTENT and device.disk < DiskState.UP_TO_DATE:
@@ -455,9 +463,9 @@ class Resync:
         volume = device.volume
         assert volume.bitmap is not None
         generations = self.r.disks.generations(volume)
-        target = self.r.agree.peer_side(device)
-        if same(generations.current, target.current):
-            self.r.disks.set_generations(volume, finish_as_source(generations, target, me=self.core.node_id))
+        side = self.r.agree.peer_side(device)
+        if same(generations.current, side.current):
+            self.r.disks.set_generations(volume, finish_as_source(generations, side, me=self.core.node_id))
             volume.bitmap.clear_all(device.slot)
             device.was_connected = True
             self.r.disks.refresh(volume)

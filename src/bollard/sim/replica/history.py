@@ -100,7 +100,7 @@ class History:
 
     def _acknowledged(self, session: Session, block: int, write: Write, *, durable: bool) -> None:
         current = self.session
-        if current is not None and current.number > session.number and current.open:
+        if current is not None and current.node != session.node and current.open:
             raise Violation(f"node {session.node} acknowledged write {write.number} after node {current.node} took over")
         node = self.cluster.nodes[session.node]
         assert node.resource is not None
