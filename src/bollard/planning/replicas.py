@@ -310,7 +310,10 @@ def set_disk(
     pools: dict[int, StoragePool] | None = None,
     phase: ResourcePhase = ResourcePhase.NORMAL,
 ) -> Resource:
-    """Change what a resource has on its node. Disks that go are buried, new ones must be synchronised."""
+    """Change what a resource has on its node. Disks that go are buried, new ones must be synchronised.
+
+    Raises Exhausted when the metadata of its peers has no room for another disk.
+    """
     keeps_disk = resource.diskful and disk is DiskKind.DISKFUL
     if resource.diskful and not keeps_disk:
         bury_volumes(draft, resource, resource.volumes)
@@ -331,6 +334,9 @@ def set_disk(
             changed, volumes=volumes, props=resource.props | {props.STOR_POOL_NAME.key: pool}
         )
     draft.put(changed)
+    definition = draft.definition(resource.definition)
+    if changed.diskful and definition is not None and replicated(definition):
+        _check_peer_slots(definition, draft.resources_of(definition.name))
     return changed
 
 
