@@ -27,7 +27,10 @@ def decide(me: Side, peer: Side, settings: Settings) -> Decision:
     """
     assert me.resolve_conflicts != peer.resolve_conflicts, "exactly one side resolves conflicts"
     assert me.node_id != peer.node_id, me.node_id
-    decision = _prefer_better_disk(me, peer, settings, compare(me, peer, settings))
+    decision = compare(me, peer, settings)
+    if decision.slot is not None and not settings.copy_slots:
+        decision = msgspec.structs.replace(decision, slot=None, full=True)
+    decision = _prefer_better_disk(me, peer, settings, decision)
     decision = _use_leftover_bits(me, peer, settings, decision)
     if decision.strategy is Strategy.SPLIT_BRAIN:
         decision = resolve_split_brain(me, peer, settings, decision)

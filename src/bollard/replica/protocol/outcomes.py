@@ -47,7 +47,12 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What holds for the connection. All but discard-local and discard-remote are equal on both sides."""
+    """What holds for the connection. All but discard-local and discard-remote are equal on both sides.
+
+    `copy_slots`: trust the bits kept for one node to be right for another that stopped at the same point
+    (rules bitmap-peer-other and bitmap-self-other). They are not once a resync of the first one has begun, which
+    no metadata shows; without it such a resync is a full one.
+    """
 
     version: int = 124
     features: Feature = Feature.NONE
@@ -57,6 +62,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     after_sb_2p: AfterSplitBrain = AfterSplitBrain.DISCONNECT
     always_asbp: bool = False
     quorum_configured: bool = False
+    copy_slots: bool = False
 
     def mirrored(self) -> "Settings":
         """The same settings as the other side has them."""

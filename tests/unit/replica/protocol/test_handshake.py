@@ -75,8 +75,15 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=[case[0] for case in CASES])
 def test_each_rule(case: tuple[str, Side, Side, Rule, Strategy, bool, int | None]) -> None:
     _, mine, theirs, rule, strategy, full, slot = case
-    decision = decide(mine, theirs, Settings())
+    decision = decide(mine, theirs, Settings(copy_slots=True))
     assert (decision.rule, decision.strategy, decision.full, decision.slot) == (rule, strategy, full, slot)
+
+
+def test_bits_for_another_node_are_not_trusted_by_default() -> None:
+    left, right = me(bitmap_uuids=((1, C), (7, B))), peer(B)
+    decision = decide(left, right, Settings())
+    assert (decision.strategy, decision.full, decision.slot) == (SRC, True, None)
+    assert decide(left, right, Settings(copy_slots=True)).slot == 7
 
 
 @pytest.mark.parametrize("protocol", [WireProtocol.A, WireProtocol.B])
@@ -186,6 +193,7 @@ rule_sets = st.builds(
     after_sb_2p=st.sampled_from(AfterSplitBrain),
     always_asbp=st.booleans(),
     quorum_configured=st.booleans(),
+    copy_slots=st.booleans(),
 )
 
 

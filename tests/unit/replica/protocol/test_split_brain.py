@@ -135,7 +135,7 @@ def test_discard_my_data_may_turn_a_resync_round() -> None:
     assert (turned.strategy, turned.full, turned.basis) == (TGT, False, Basis.DISCARD_MY_DATA)
     assert decide(ahead, behind, Settings(version=120)).strategy is SRC
     by_slot = me(bitmap_uuids=((5, 0xB0),), flags=DISCARD)
-    assert decide(by_slot, behind, Settings()).full
+    assert decide(by_slot, behind, Settings(copy_slots=True)).full
 
 
 def test_unrelated_data_stays_unrelated() -> None:
