@@ -50,8 +50,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What holds for the connection. All but discard-local and discard-remote are equal on both sides.
 
     `copy_slots`: trust the bits kept for one node to be right for another that stopped at the same point
-    (rules bitmap-peer-other and bitmap-self-other). They are not once a resync of the first one has begun, which
-    no metadata shows; without it such a resync is a full one.
+    (rules bitmap-peer-other and bitmap-self-other). They are not once a resync of the first one has begun,
+    which no metadata shows; without it such a resync is a full one.
     """
 
     version: int = 124
