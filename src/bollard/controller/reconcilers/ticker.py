@@ -22,7 +22,7 @@ COALESCE_S: Final = 0.05
 """Reports that come within this time share a tick."""
 PERIOD_S: Final = 10.0
 """All definitions are looked at this often, for what only time changes."""
-CHUNK: Final = 250
+CHUNK: Final = 50
 """Definitions in one tick, so that a big cluster never holds the loop for long."""
 _log = logging.getLogger(__name__)
 
@@ -99,6 +99,8 @@ class Ticker:
             due, self._due = list(self._due), {}
             for start in range(0, max(len(due), 1), CHUNK):
                 await self._submit(tuple(due[start : start + CHUNK]))
+                # A tick that changes nothing never waits: let the others have their turn.
+                await self._clock.sleep(0)
 
     async def _submit(self, definitions: tuple[Key, ...]) -> None:
         try:
