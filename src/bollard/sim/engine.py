@@ -64,6 +64,7 @@ class SimEngine:
         self._numbers = itertools.count()
         self._syncs: dict[tuple[str, int], asyncio.TimerHandle] = {}
         self.primaries: set[str] = set()
+        self._verifies: dict[tuple[str, int], int] = {}
         self._told: dict[str, Any] = {}
         mesh.engines[node] = self
         mesh.changed_all()
@@ -221,6 +222,10 @@ class SimEngine:
                 return False, msgspec.to_builtins([spec.redacted() for spec in self._named(name)])
             case wire.Status(name=name):
                 return False, [self._status(spec) for spec in self._named(name)]
+            case wire.Verify(name=name, volume=number):
+                self._named(name)
+                self._verifies[name, number] = self._verifies.get((name, number), 0) + 1
+                return True, None
             case wire.Primary(name=name, force=force):
                 return self._primary(name, force=force), None
             case wire.Secondary(name=name):
@@ -370,6 +375,7 @@ class SimEngine:
                     "volume": volume.number,
                     "replication-state": self._moving(spec, volume.number) if there else "Off",
                     "peer-disk-state": _peer_disk(other, spec.name, volume.number),
+                    "verifies-done": self._verifies.get((spec.name, volume.number), 0),
                 }
                 for volume in spec.volumes
             ],
