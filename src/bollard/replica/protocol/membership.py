@@ -69,7 +69,8 @@ class Membership:
             )
             if core.role == Role.PRIMARY:
                 volume.lost_quorum_as_primary = not verdict.have
-            self.r.disks.refresh(volume)
+            # The flag may make this node the source of a survivor, so what was acknowledged is durable first.
+            self.r.disks.refresh(volume, flush_data=volume.lost_quorum_as_primary)
             self.r.news.broadcast(volume)
         self.r.rotation.reconsider()
         self.r.requests.reconsider()
