@@ -325,7 +325,8 @@ def finish_as_target(
 ) -> Generations:
     """A resync from a stable source ended: its generation is ours, and its past is ours too.
 
-    `others`: nodes with a slot that do not share the new generation. They stopped, for us, where we started.
+    `others`: nodes with a slot that do not share the new generation. They stopped where we saw them stop, or
+    where we started.
     """
     left_behind = {
         node
@@ -337,7 +338,9 @@ def finish_as_target(
     result = set_current(generations, source.current, primary=False)
     for node in range(NODE_ID_COUNT):
         if node in left_behind:
-            result = set_bitmap(result, node, start, result.slots[node].dagtag)
+            # An older point of ours stays: our bits since then, and those of this resync, cover the rest.
+            point = generations.bitmap_uuid(node) or start
+            result = set_bitmap(result, node, point, result.slots[node].dagtag)
         else:
             result = set_bitmap(result, node, UNSET)
     result = push_history(result, start)

@@ -185,8 +185,10 @@ def test_start_as_source() -> None:
 def test_finish_as_target() -> None:
     source = Side(node_id=0, current=N | 1, bitmap_uuids=((1, B), (2, D), (3, 0)), history=(C,))
     result = finish_as_target(at(B, p2=A, p3=B), source, start_uuid=B, me=1, others=[2, 3])
-    assert (result.current, marks(result)) == (N, {2: B})
-    assert set(result.history) == {A, D, C}
+    assert (result.current, marks(result)) == (N, {2: A})
+    assert set(result.history) == {B, D, C}
+    unseen = finish_as_target(at(B), source, start_uuid=B, me=1, others=[2, 3])
+    assert marks(unseen) == {2: B}
 
 
 def test_finish_as_source() -> None:
