@@ -62,6 +62,7 @@ class Show:
         table = Table(*columns, box=box.ASCII if plain else box.ROUNDED, header_style="bold")
         for column in table.columns:
             column.overflow = "fold"
+            column.min_width = len(str(column.header))
         for row in rows:
             table.add_row(*row)
         self.console.print(table, soft_wrap=False)
