@@ -83,7 +83,11 @@ class Loop:
 
     def after(self, delay_s: float, call: Callable[[], None]) -> Timer:
         """Call once, `delay_s` from now."""
-        timer = Timer(self.now() + delay_s, call)
+        return self.at(self.now() + delay_s, call)
+
+    def at(self, when_s: float, call: Callable[[], None]) -> Timer:
+        """Call once, when the loop's clock shows `when_s`."""
+        timer = Timer(when_s, call)
         self._timer_count += 1
         heapq.heappush(self._timers, (timer.when_s, self._timer_count, timer))
         return timer

@@ -92,6 +92,7 @@ class ReplicatedResource:
         self._storage = Storage(loop, self._heard, last_sizes=last_sizes, remember_size=remember_size)
         self._queue: deque[e.Event] = deque()
         self._pumping = False
+        self._arm_due = False
         self.broken = ""
         self._timer: Timer | None = None
         self._tags = 0
@@ -300,7 +301,9 @@ class ReplicatedResource:
             self._break(error)
         finally:
             self._pumping = False
-        self._arm()
+        if not self._arm_due:
+            self._arm_due = True
+            self._loop.defer(self._arm)
 
     def _heard(self, event: e.Event) -> None:
         """An event that may come while an action is carried out: then it waits for its turn."""
@@ -325,7 +328,9 @@ class ReplicatedResource:
         self._on_change()
 
     def _arm(self) -> None:
-        if self.broken:
+        """Has the core's deadline answered by a tick; once a round is enough."""
+        self._arm_due = False
+        if self.broken or self._stopped:
             return
         deadline = self.core.deadline_s
         timer = self._timer
@@ -333,7 +338,7 @@ class ReplicatedResource:
             return
         if timer is not None:
             timer.cancel()
-        self._timer = self._loop.after(deadline - self._loop.now(), self._tick)
+        self._timer = self._loop.at(deadline, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
