@@ -7,7 +7,7 @@ from bollard.controller.rest.routing import Route
 from bollard.domain.commands import DeleteKeyValueStore, ModifyKeyValueStore
 from bollard.domain.errors import NotFound, Subject
 from bollard.domain.ids import key_of
-from bollard.wire.rest.codes import Act, Noun
+from bollard.wire.rest.answers import About
 from bollard.wire.rest.keyvalues import KeyValueStoreModify, KeyValueStoreView, key_value_store_view
 
 _ALL = "/v1/key-value-store"
@@ -37,6 +37,7 @@ async def modify_store(call: Call) -> Response:
 
 async def delete_store(call: Call) -> Response:
     """Remove an instance."""
+    call.about = About(bare=True)
     return await call.run(DeleteKeyValueStore(name=call.names["instance"]))
 
 
@@ -47,8 +48,6 @@ ROUTES = (
         method="PUT",
         path=_ONE,
         handler=modify_store,
-        act=Act.MODIFY,
-        noun=Noun.CTRL_CONF,
         body=KeyValueStoreModify,
     ),
     Route(method="DELETE", path=_ONE, handler=delete_store),

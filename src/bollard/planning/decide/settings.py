@@ -1,5 +1,6 @@
 """The controller's properties, properties of pairs of nodes, key-value stores. Each is one command."""
 
+import re
 from typing import assert_never
 
 import msgspec
@@ -14,7 +15,7 @@ from bollard.domain.commands import (
     PropsChange,
 )
 from bollard.domain.errors import Invalid, Subject
-from bollard.domain.ids import key_of
+from bollard.domain.ids import Key, key_of
 from bollard.domain.nodes import Node, Props
 from bollard.domain.props import Scope
 from bollard.domain.resources import Connection, ControllerSettings, KeyValueStore
@@ -28,6 +29,7 @@ __all__ = ["decide"]
 
 Commands = ModifyController | ModifyConnection | ModifyKeyValueStore | DeleteKeyValueStore
 
+_STORE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{1,47}")
 _POOLS_OF_NUMBERS = frozenset({props.TCP_PORT_AUTO_RANGE.key, props.MINOR_NR_AUTO_RANGE.key})
 
 
@@ -134,16 +136,17 @@ def _check_paths(after: Props, pair: tuple[Node, Node]) -> None:
 
 
 def _kvs(command: ModifyKeyValueStore, draft: Draft) -> Decision:
-    if not command.name or len(command.name) > 48 * 4:
-        raise Invalid(Subject.KEY_VALUE_STORE, command.name[:48], "A key-value store needs a name of its own")
-    key = key_of(command.name)
+    key = _store_key(command.name)
     found = draft.cluster.kvs.get(key, KeyValueStore(command.name))
     change = command.props
     spaces = tuple(space.rstrip("/") + "/" for space in change.delete_namespaces if space.strip("/"))
+    gone = {_plain(name) for name in change.delete}
     after = {
         name: value
-        for name, value in (found.props | change.override).items()
-        if name not in change.delete and not name.startswith(spaces)
+        for name, value in (
+            found.props | {_plain(name): value for name, value in change.override.items()}
+        ).items()
+        if name not in gone and not name.startswith(spaces)
     }
     if after:
         draft.put(KeyValueStore(found.name, after))
@@ -153,8 +156,24 @@ def _kvs(command: ModifyKeyValueStore, draft: Draft) -> Decision:
     return Decision(changes=draft.changes(), entries=(said,))
 
 
+def _plain(name: str) -> str:
+    """A key as it is kept: without slashes at its ends."""
+    return name.strip("/")
+
+
+def _store_key(name: str) -> Key:
+    if not _STORE_NAME.fullmatch(name):
+        raise Invalid(
+            Subject.KEY_VALUE_STORE,
+            name[:48],
+            f"'{name[:48]}' is not a valid name of a key-value store",
+            cause="It has 2 to 48 characters: letters, digits, '_' and '-', and starts with a letter or '_'.",
+        )
+    return key_of(name)
+
+
 def _delete_kvs(command: DeleteKeyValueStore, draft: Draft) -> Decision:
-    found = draft.cluster.kvs.get(key_of(command.name))
+    found = draft.cluster.kvs.get(_store_key(command.name))
     if found is None:
         said = entries.not_there(Subject.KEY_VALUE_STORE, f"There is no key-value store '{command.name}'", {})
         return Decision(entries=(said,))

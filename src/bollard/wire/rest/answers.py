@@ -38,6 +38,8 @@ class About(msgspec.Struct, frozen=True):
     refs: dict[str, str] = {}
     keep_act: bool = False
     """Whether every entry has the operation of the request, whatever it says itself (resource groups)."""
+    bare: bool = False
+    """Whether no entry has an operation or object."""
 
 
 NOUNS: dict[Subject, Noun] = {
@@ -94,7 +96,7 @@ def of_entry(entry: Entry, about: About, now_ms: int) -> ApiCallRc:
         code = _DONE[entry.operation]
     act = about.act if about.keep_act or entry.operation is Operation.NONE else _ACTS[entry.operation]
     noun = NOUNS.get(entry.subject, about.noun)
-    if code in _BARE:
+    if about.bare or code in _BARE:
         act, noun = Act.NONE, Noun.NONE
     elif severity in {Mask.INFO, Mask.WARN}:
         act, noun = about.act, about.noun
