@@ -303,8 +303,8 @@ class Disks:
         for flag, holds in (
             (DeviceFlag.CONSISTENT, volume.disk > DiskState.INCONSISTENT),
             (DeviceFlag.WAS_UP_TO_DATE, volume.disk > DiskState.OUTDATED),
-            (DeviceFlag.CRASHED_PRIMARY, primary or volume.crashed_primary),
-            (DeviceFlag.PRIMARY_IND, somebody or volume.crashed_primary),
+            (DeviceFlag.CRASHED_PRIMARY, primary or volume.crashed_primary or volume.unsaved_bits),
+            (DeviceFlag.PRIMARY_IND, somebody or volume.crashed_primary or volume.unsaved_bits),
             (DeviceFlag.PRIMARY_LOST_QUORUM, volume.lost_quorum_as_primary),
             (DeviceFlag.HAVE_QUORUM, volume.quorum and self.core.options.quorum != QUORUM_OFF),
         ):

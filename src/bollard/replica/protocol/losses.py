@@ -74,5 +74,6 @@ class Losses:
             if device.peer.connected:
                 device.repl = ReplState.ESTABLISHED
         if primary:
-            volume.rotating = False
+            volume.rotating = 0
+            volume.before_rotation = None
             self.r.rotation.want(volume, urgent=True)

@@ -25,6 +25,7 @@ from bollard.replica.protocol.states import ConnState, DiskState, ReplState, Rol
 
 if TYPE_CHECKING:
     from bollard.replica.protocol.bitmap_wire import BitmapReceiver
+    from bollard.replica.protocol.generations import Generations
     from bollard.replica.protocol.meta_writer import MetaWriter
     from bollard.replica.protocol.outcomes import Decision, Side
     from bollard.replica.protocol.reads import RemoteRead
@@ -184,8 +185,10 @@ class Volume:
         self.need_new_uuid = False
         self.urgent_new_uuid = False
         self.force_new_uuid = False
-        self.rotating = False
+        self.rotating = 0
+        self.before_rotation: Generations | None = None
         self.crashed_primary = False
+        self.unsaved_bits = False
         self.lost_quorum_as_primary = False
         self.held_completions: list[WriteOp | FlushOp] = []
         self.attach_tag: int | None = None

@@ -160,6 +160,7 @@ class Promotion:
                 self.r.rotation.want(volume, urgent=forced)
             if volume.superblock is not None and volume.disk_open:
                 waiting += 1
+                volume.unsaved_bits = True
                 self.r.disks.refresh(volume, saved)
         saved()
 
@@ -198,8 +199,10 @@ class Promotion:
         core.changed = True
         core.log("info", "this node is Secondary")
         for volume in core.volumes.values():
-            doubtful = volume.urgent_new_uuid or volume.rotating
-            volume.need_new_uuid = volume.urgent_new_uuid = volume.rotating = False
+            doubtful = volume.urgent_new_uuid or bool(volume.rotating)
+            volume.need_new_uuid = volume.urgent_new_uuid = False
+            volume.rotating = 0
+            volume.before_rotation = None
             volume.force_new_uuid = False
             volume.no_data = False
             if doubtful and volume.superblock is not None:
@@ -208,10 +211,22 @@ class Promotion:
                 for device in core.devices(volume):
                     device.was_connected = False
                 self.r.disks.set_disk(volume, min(volume.disk, DiskState.CONSISTENT))
-            if volume.superblock is not None and volume.disk_open:
-                self.r.disks.refresh(volume, lambda: None, flush_data=True)
+            self._save_bits(volume)
         self.r.news.broadcast()
         self.r.membership.update()
+
+    def _save_bits(self, volume: Volume) -> None:
+        """Until the bitmap is on the disk, only the activity log says what peers miss: keep its flags."""
+        writer = volume.writer
+        if writer is None or volume.superblock is None:
+            return
+
+        def saved() -> None:
+            if volume.writer is writer and self.core.role is not Role.PRIMARY:
+                volume.unsaved_bits = False
+                self.r.disks.refresh(volume)
+
+        writer.save_bitmap(saved)
 
     def outdated_while_suspended(self) -> None:
         """Frozen without quorum, and the others went on: give way if configured so."""

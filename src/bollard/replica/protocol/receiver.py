@@ -4,6 +4,7 @@ from collections import deque
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
+from bollard.replica.metadata.activity_log import ActivityLog, extents_of
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import packets as p
 from bollard.replica.protocol.commands import Channel, Cmd, DataFlag
@@ -24,9 +25,11 @@ _ACK_BYTES: Final = 24
 class ReceivedEpoch:
     """Writes between two barriers of one peer."""
 
-    __slots__ = ("active", "barrier", "count", "flushing", "volumes")
+    __slots__ = ("active", "barrier", "count", "extents", "flushing", "logs", "volumes")
 
     def __init__(self) -> None:
+        self.extents: dict[int, set[int]] = {}
+        self.logs: dict[int, ActivityLog] = {}
         self.count = 0
         self.active = 0
         self.barrier: int | None = None
@@ -106,6 +109,45 @@ class Receiver:
         if volume.busy.enter(op):
             self.write(op)
 
+    def _log_first(self, op: PeerWrite) -> bool:
+        """Bits that are set here alone must survive a crash: then the extents go through our own log too.
+
+        True when the write has to wait for that.
+        """
+        volume, epoch = op.volume, op.epoch
+        log, writer = volume.log, volume.writer
+        if not volume.absent or log is None or writer is None:
+            return False
+        epoch.logs[volume.number] = log
+        held = epoch.extents.setdefault(volume.number, set())
+        wanted = extents_of(op.start, op.end - op.start)
+        missing = [extent for extent in wanted if extent not in held]
+        if not log.hold_all(missing):
+            held.update(missing)
+            return False
+
+        def active() -> None:
+            for extent in wanted:
+                if volume.log is log and log.is_active(extent):
+                    if extent in held:
+                        log.release(extent)
+                    else:
+                        held.add(extent)
+            self._to_disk(op)
+
+        writer.activate(wanted, active)
+        return True
+
+    def _release(self, epoch: ReceivedEpoch) -> None:
+        for number, held in epoch.extents.items():
+            volume = self.core.volumes.get(number)
+            if volume is not None and volume.log is not None and volume.log is epoch.logs.get(number):
+                for extent in held:
+                    volume.log.release(extent)
+                if volume.writer is not None:
+                    volume.writer.wake()
+        epoch.extents = {}
+
     def _absent(self, volume: Volume) -> tuple[int, ...]:
         """Slots of nodes that certainly do not get a Primary's writes: known to have no disk now."""
         slots = tuple(
@@ -117,7 +159,11 @@ class Receiver:
         return slots
 
     def write(self, op: PeerWrite) -> None:
-        """The range is free: to the disk."""
+        """The range is free: to the disk, through the activity log where it must be."""
+        if not self._log_first(op):
+            self._to_disk(op)
+
+    def _to_disk(self, op: PeerWrite) -> None:
         volume, packet = op.volume, op.packet
         if not volume.disk_open:
             self.written(op, 5)
@@ -189,6 +235,7 @@ class Receiver:
             if epoch.flushing or peer.link != link:
                 return
             queue.popleft()
+            self._release(epoch)
             assert epoch.barrier is not None
             self.core.send(peer, p.BarrierAck(epoch.barrier, epoch.count))
             self._flush_ready(peer)
@@ -199,8 +246,11 @@ class Receiver:
 
     def peer_gone(self, peer: Peer) -> None:
         """What was received goes on to the disk; nobody waits for its acknowledgement."""
+        epochs = [*peer.received_epochs, *([peer.receiving] if peer.receiving is not None else [])]
         peer.receiving = None
         peer.received_epochs = deque()
+        for epoch in epochs:
+            self._release(epoch)
 
     def primary_gone(self, peer: Peer) -> None:
         """A peer that wrote has become Secondary."""

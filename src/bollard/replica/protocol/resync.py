@@ -248,9 +248,7 @@ class Resync:
             return False
         if target.timer is None or target.timer.call is None:
             delay = target.next_s - self.core.now_s
-            target.timer = self.core.after(
-                delay, lambda: self._pull_if_current(device, target)
-            )
+            target.timer = self.core.after(delay, lambda: self._pull_if_current(device, target))
         return True
 
     def _fetch(self, device: PeerDevice, target: Target, start: int, length: int) -> None:

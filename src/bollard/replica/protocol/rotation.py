@@ -12,6 +12,7 @@ from bollard.replica.protocol.config import QUORUM_OFF
 from bollard.replica.protocol.generations import (
     force_primary,
     new_generation,
+    push_history,
     receive_new_generation,
     set_current,
 )
@@ -32,6 +33,7 @@ class Rotation:
     def __init__(self, resource: "Resource") -> None:
         self.r = resource
         self.core = resource.core
+        self._turns = 0
 
     def fresh_uuid(self) -> int:
         """A random generation, none of the reserved values."""
@@ -52,27 +54,42 @@ class Rotation:
             volume.urgent_new_uuid = True
 
     def reconsider(self) -> None:
-        """Start what is urgent and possible now."""
+        """Start what is urgent and possible now; take back what was not confirmed before quorum was lost."""
         for volume in self.core.volumes.values():
+            if volume.rotating and not volume.quorum:
+                self._withdraw(volume)
             if volume.urgent_new_uuid or volume.held_completions:
                 self.start(volume)
 
     def start(self, volume: Volume) -> None:
         """Begin a rotation, unless one runs, none is needed, or this node may not write now."""
-        core = self.core
-        if volume.rotating or not volume.need_new_uuid or core.role != Role.PRIMARY or not volume.quorum:
+        if volume.rotating or not volume.need_new_uuid or self.core.role != Role.PRIMARY or not volume.quorum:
             return
-        volume.rotating = True
+        self._turns += 1
+        volume.rotating = self._turns
         volume.need_new_uuid = volume.urgent_new_uuid = False
+        # First of all, that the nodes which give us quorum are still there: else the others may have gone on.
+        self._ask(volume, lambda: self._rotate(volume))
+
+    def _rotate(self, volume: Volume) -> None:
+        core = self.core
         core.log("info", f"volume {volume.number}: new data generation")
         if volume.superblock is None or volume.disk < DiskState.INCONSISTENT:
             volume.exposed_uuid = self.fresh_uuid()
             weak = self._weak(volume)
             for peer in core.connected_peers():
                 core.send(peer, p.CurrentUuid(volume.exposed_uuid | 1, weak), volume.number)
-            self._confirm(volume)
+            self._ask(volume, lambda: self._done(volume))
             return
-        self._renew(volume, lambda: self._confirm(volume))
+        volume.before_rotation = self.r.disks.generations(volume)
+        # Behind the generations a transaction: who answered it has seen them.
+        turn = volume.rotating
+
+        def renewed() -> None:
+            if volume.rotating == turn:
+                self._ask(volume, lambda: self._done(volume))
+
+        self._renew(volume, renewed)
 
     def _weak(self, volume: Volume) -> int:
         missing = 0 if volume.config.diskless else 1 << self.core.node_id
@@ -113,40 +130,56 @@ class Rotation:
             if DiskState.INCONSISTENT <= peer.devices[volume.number].disk < DiskState.UP_TO_DATE:
                 self.r.connector.renegotiate(peer)
 
-    def _confirm(self, volume: Volume) -> None:
-        """Every reachable node has seen the new generation once it answered a transaction sent behind it."""
-        core = self.core
-        if core.role != Role.PRIMARY:
-            volume.rotating = False
+    def _ask(self, volume: Volume, then: Callable[[], None]) -> None:
+        """A transaction that changes nothing: every reachable node is there and has seen what we sent."""
+        core, turn = self.core, volume.rotating
+        if not turn:
+            return
+        if not volume.quorum or core.role != Role.PRIMARY:
+            self._withdraw(volume)
             return
         if core.options.quorum == QUORUM_OFF or not any(True for _ in core.connected_peers()):
-            self._done(volume)
-            return
-        if not volume.quorum:
-            # Nothing is acknowledged without quorum: ask again when it is back.
-            volume.rotating = False
-            volume.need_new_uuid = volume.urgent_new_uuid = True
-            volume.force_new_uuid = False
+            then()
             return
 
+        def again() -> None:
+            if volume.rotating == turn:
+                self._ask(volume, then)
+
         def ended(vote: Vote, tx: Transaction) -> None:
-            if not volume.rotating:
+            if volume.rotating != turn:
                 return
             if vote == Vote.YES and volume.quorum:
                 self.r.changes.note_members(tx.reachable, tx.primaries)
-                self._done(volume)
+                then()
             else:
-                core.after(self.r.connector.backoff_s(), lambda: self._confirm_again(volume))
+                core.after(self.r.connector.backoff_s(), again)
 
         if not self.r.twopc.start(self.r.changes.empty(), on_end=ended):
-            core.after(self.r.connector.backoff_s(), lambda: self._confirm_again(volume))
+            core.after(self.r.connector.backoff_s(), again)
 
-    def _confirm_again(self, volume: Volume) -> None:
-        if volume.rotating:
-            self._confirm(volume)
+    def _withdraw(self, volume: Volume) -> None:
+        """Nothing was acknowledged in the new generation: without quorum it must not part us from the others."""
+        volume.rotating = 0
+        volume.need_new_uuid = volume.urgent_new_uuid = True
+        before, volume.before_rotation = volume.before_rotation, None
+        present = any(
+            device.peer.connected and device.disk >= DiskState.INCONSISTENT
+            for device in self.core.devices(volume)
+        )
+        if before is None or volume.superblock is None or present:
+            return
+        withdrawn = volume.superblock.current_uuid
+        if not same(withdrawn, before.current):
+            self.core.log("info", f"volume {volume.number}: the new data generation is taken back")
+            self.r.disks.set_generations(volume, push_history(before, withdrawn))
+            self.r.disks.refresh(volume)
+            for peer in self.core.connected_peers():
+                self.r.agree.send_uuids(peer.devices[volume.number])
 
     def _done(self, volume: Volume) -> None:
-        volume.rotating = False
+        volume.rotating = 0
+        volume.before_rotation = None
         if volume.need_new_uuid:
             self.start(volume)
         else:
@@ -156,11 +189,13 @@ class Rotation:
         """A peer with our generation lacks writes we hold: part from it before anything else."""
         if volume.superblock is None:
             return
-        volume.rotating = True
+        self._turns += 1
+        turn = volume.rotating = self._turns
         volume.need_new_uuid = volume.urgent_new_uuid = False
 
         def saved() -> None:
-            volume.rotating = False
+            if volume.rotating == turn:
+                volume.rotating = 0
             self.r.requests.reconsider()
             self.reconsider()
 
