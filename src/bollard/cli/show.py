@@ -71,22 +71,28 @@ class Show:
         """The entries of a reply, one block each."""
         for entry in entries:
             word = severity(entry["ret_code"])
-            self.console.print(Text(word + ":", style=_STYLES[word]))
-            self._section("Description", entry.get("message"))
-            self._section("Cause", entry.get("cause"))
-            self._section("Correction", entry.get("correction"))
-            if self._verbose or word in {"ERROR", "WARNING"}:
-                self._section("Details", entry.get("details"))
-            for row in entry.get("explanation", ()):
-                self._section("Placement", explained(row))
-            for report in entry.get("error_report_ids") or ():
-                self._section("Show reports", f"bollard error-reports show {report}")
+            loud = self._verbose or word in {"ERROR", "WARNING"}
+            sections = [
+                ("Cause", entry.get("cause")),
+                ("Correction", entry.get("correction")),
+                ("Details", entry.get("details") if loud else None),
+                *(("Placement", explained(row)) for row in entry.get("explanation", ())),
+                *(
+                    ("Show reports", f"bollard error-reports show {one}")
+                    for one in entry.get("error_report_ids") or ()
+                ),
+            ]
+            head = Text(word + ":", style=_STYLES[word])
+            self.console.print(head.append(f" {entry.get('message', '')}", style="not bold default"))
+            for title, text in sections:
+                self._section(title, text)
 
     def _section(self, title: str, text: str | None) -> None:
         if text:
-            self.line(f"{title}:")
-            for part in text.splitlines():
-                self.line("    " + part)
+            first, *more = text.splitlines()
+            self.line(f"    {title}: {first}")
+            for part in more:
+                self.line("        " + part)
 
 
 def explained(row: dict[str, Any]) -> str:

@@ -287,7 +287,7 @@ def _node_props(cluster: Cluster, name: str) -> Props:
     return node.props if node is not None else {}
 
 
-_OUTDONE = ("another combination scores higher",)
+_OUTDONE = ("not needed: what was chosen scores at least as high",)
 
 
 def _explain(

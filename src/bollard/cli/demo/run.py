@@ -90,7 +90,7 @@ class Demo:
             self.bollard(f"storage-pool create filethin {name} {POOL} {node.pool_dir}")
         self.bollard(f"resource-group create {GROUP} --place-count 2 --storage-pool {POOL}")
         self.bollard(f"volume-group create {GROUP}")
-        self.bollard(f"resource-group spawn {GROUP} {RESOURCE} {self.options.size}K --explain")
+        self.bollard(f"resource-group spawn {GROUP} {RESOURCE} {_size_word(self.options.size)} --explain")
         self.view.wait("two UpToDate replicas and a tiebreaker", _SETTLE_LIMIT_S, is_settled)
         self.bollard("resource list --all")
         found = self.view.resources()
@@ -235,6 +235,11 @@ def run(options: argparse.Namespace) -> int:
     else:
         _clean(demo)
     return Exit.OK
+
+
+def _size_word(size_kib: int) -> str:
+    """A size as a person would type it."""
+    return f"{size_kib // 1024}M" if size_kib % 1024 == 0 else f"{size_kib}K"
 
 
 def is_settled(found: dict[str, Any]) -> bool:
