@@ -182,12 +182,14 @@ def _prefer_better_disk(me: Side, peer: Side, settings: Settings, decision: Deci
 def _heed_mixtures(me: Side, peer: Side, decision: Decision) -> Decision:
     """An Inconsistent disk holds a mixture, whatever generation it names.
 
-    It is no source (try again when it has synced), two of them are not equal, and what an unfinished resync
-    changed on it is known from its own bits alone: it must not clear them.
+    It is no source and two of them are not equal (try again when one has synced); what an unfinished resync
+    changed on it is known from its own bits alone, so it must not clear them.
     """
     if decision.strategy is Strategy.NO_SYNC:
         if me.disk == peer.disk == DiskState.INCONSISTENT and decision.in_sync:
-            return msgspec.structs.replace(decision, basis=Basis.BOTH_INCONSISTENT)
+            return msgspec.structs.replace(
+                decision, strategy=Strategy.RETRY_CONNECT, basis=Basis.BOTH_INCONSISTENT
+            )
         return decision
     if decision.strategy not in (Strategy.SYNC_SOURCE, Strategy.SYNC_TARGET):
         return decision

@@ -160,12 +160,8 @@ class Decision(msgspec.Struct, frozen=True):
 
     @property
     def in_sync(self) -> bool:
-        """The data is equal: slots and bits for each other may be cleared. Other connects must leave them."""
-        return (
-            self.strategy is Strategy.NO_SYNC
-            and self.rule is not Rule.JUST_CREATED_BOTH
-            and self.basis not in (Basis.UNSTABLE, Basis.BOTH_INCONSISTENT)
-        )
+        """The data is equal: slots and bits for each other may be cleared. Two new disks leave them."""
+        return self.strategy is Strategy.NO_SYNC and self.rule is not Rule.JUST_CREATED_BOTH
 
     @property
     def disconnect(self) -> bool:

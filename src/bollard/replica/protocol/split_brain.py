@@ -15,10 +15,13 @@ _SINCE_REVERSED_DISCARD: Final = 121
 
 
 def resolve_split_brain(me: Side, peer: Side, settings: Settings, decision: Decision) -> Decision:
-    """A source, a target, nothing for now (an unstable side), or the split brain as it was."""
+    """A source, a target, a later try (an unstable side), or the split brain as it was.
+
+    An unstable side is Secondary to somebody else, and will know more when those two have settled.
+    """
     automatic = decision.rule is not Rule.HISTORY_BOTH
     if automatic and settings.version >= 110 and not (me.has(UuidFlag.STABLE) and peer.has(UuidFlag.STABLE)):
-        return msgspec.structs.replace(decision, strategy=Strategy.NO_SYNC, basis=Basis.UNSTABLE)
+        return msgspec.structs.replace(decision, strategy=Strategy.RETRY_CONNECT, basis=Basis.UNSTABLE)
     decision = msgspec.structs.replace(decision, split_brain=True)
     if not (automatic or settings.always_asbp):
         return decision

@@ -125,6 +125,14 @@ def test_a_mixture_is_no_source() -> None:
     assert (decision.strategy, decision.basis) == (Strategy.RETRY_CONNECT, Basis.INCONSISTENT_SOURCE)
 
 
+def test_two_mixtures_of_one_generation_are_not_equal() -> None:
+    mixed = DiskState.INCONSISTENT
+    decision = decide(me(disk=mixed), peer(disk=mixed), Settings())
+    assert (decision.strategy, decision.basis) == (Strategy.RETRY_CONNECT, Basis.BOTH_INCONSISTENT)
+    assert not decide(me(4, disk=mixed), peer(4, disk=mixed), Settings()).in_sync
+    assert decide(me(), peer(), Settings()).in_sync
+
+
 def test_target_of_a_third_node_needs_everything() -> None:
     foreign = STABLE | int(UuidFlag.SYNC_TARGET)
     worse = peer(flags=foreign, disk=DiskState.INCONSISTENT)

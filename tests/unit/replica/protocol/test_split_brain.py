@@ -11,7 +11,7 @@ from bollard.replica.protocol.uuids import UuidFlag
 
 STABLE = int(UuidFlag.STABLE)
 DISCARD = STABLE | int(UuidFlag.DISCARD_MY_DATA)
-SRC, TGT, SB, NO = Strategy.SYNC_SOURCE, Strategy.SYNC_TARGET, Strategy.SPLIT_BRAIN, Strategy.NO_SYNC
+SRC, TGT, SB = Strategy.SYNC_SOURCE, Strategy.SYNC_TARGET, Strategy.SPLIT_BRAIN
 P, S = Role.PRIMARY, Role.SECONDARY
 
 
@@ -111,7 +111,7 @@ def test_history_alone_needs_always_asbp_and_a_full_sync() -> None:
 
 def test_unstable_sides_wait() -> None:
     decision = decide(me(flags=0), peer(), Settings(after_sb_0p=Asb.DISCARD_REMOTE))
-    assert (decision.strategy, decision.basis) == (NO, Basis.UNSTABLE)
+    assert (decision.strategy, decision.basis) == (Strategy.RETRY_CONNECT, Basis.UNSTABLE)
 
 
 def test_quorum_decides_before_the_policies() -> None:
