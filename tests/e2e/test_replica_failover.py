@@ -234,6 +234,61 @@ def test_a_snapshot_point_is_still_while_io_is_suspended(make: Make) -> None:
         assert client.read(0, BLOCK) == pattern(0, 2)
 
 
+def test_a_disk_that_is_missing_is_told_and_attached_when_configured_again(make: Make) -> None:
+    cluster = make()
+    cluster.start()
+    cluster.nodes[1].terminate()
+    away = cluster.backing(1).rename(cluster.root / "away")
+    with cluster.open(0) as client:
+        client.write(0, pattern(0, 1))
+    cluster.nodes[1].start()
+    reply = cluster.nodes[1].control.ask(wire.Configure(resource=cluster.spec(1)))
+    assert reply.error is not None
+    assert "No such file" in reply.error.message + reply.error.cause
+    assert cluster.nodes[1].status("data")["devices"][0]["disk-state"] == "Diskless"
+    away.rename(cluster.backing(1))
+    cluster.nodes[1].control.must(wire.Configure(resource=cluster.spec(1)))
+    cluster.settled()
+    assert cluster.data(1)[:BLOCK] == pattern(0, 1)
+
+
+def test_a_backing_without_metadata_is_refused_and_not_touched(make: Make) -> None:
+    cluster = make()
+    cluster.nodes[0].start()
+    with cluster.backing(0).open("wb") as out:
+        out.write(b"precious" * 1000)
+        out.truncate(32 * MIB)
+    before = cluster.backing(0).read_bytes()
+    reply = cluster.nodes[0].control.ask(wire.Configure(resource=cluster.spec(0)))
+    assert reply.error is not None
+    assert "metadata" in reply.error.message
+    assert cluster.backing(0).read_bytes() == before
+
+
+def test_a_client_node_gets_a_disk_and_loses_it_again(make: Make) -> None:
+    cluster = make(diskful=1, diskless=1)
+    cluster.start()
+    with cluster.open(0) as client:
+        list(client.write_many(blocks(range(64), 1), depth=16))
+    client_peer = cluster.peers[1]
+    cluster.peers[1] = wire.PeerSpec(
+        node_id=1, name="n1", address=client_peer.address, port=client_peer.port, diskless=False
+    )
+    cluster.initial_uuid = None
+    cluster.make_disk(1)
+    for number in (0, 1):
+        cluster.nodes[number].control.must(wire.Configure(resource=cluster.spec(number)))
+    cluster.settled()
+    assert cluster.data(1)[: 64 * BLOCK] == cluster.data(0)[: 64 * BLOCK]
+    cluster.peers[1] = client_peer
+    for number in (1, 0):
+        cluster.nodes[number].control.must(wire.Configure(resource=cluster.spec(number)))
+    cluster.settled()
+    assert cluster.nodes[1].status("data")["devices"][0]["disk-state"] == "Diskless"
+    with cluster.open(1) as client:
+        assert client.read(0, BLOCK) == pattern(0, 1)
+
+
 def test_settled_is_a_condition_that_can_fail() -> None:
     state = {"devices": [{"disk-state": "UpToDate", "client": False}], "connections": []}
     assert whole(state, set())

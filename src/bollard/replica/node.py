@@ -125,7 +125,7 @@ class Node:
             case wire.Version():
                 reply(result=self._version())
             case wire.Configure(resource=spec):
-                reply(self._configure(spec))
+                self._configure(spec, finish)
             case wire.Remove(name=name, force=force):
                 self._remove(name, finish, force=force)
             case wire.CreateMd():
@@ -193,8 +193,17 @@ class Node:
 
     # -- configure and remove
 
-    def _configure(self, spec: ResourceSpec) -> bool:
+    def _configure(self, spec: ResourceSpec, finish: Finish) -> None:
+        """A refusal changes nothing; a disk that does not attach is told, not undone."""
         _check(spec)
+        changed = self._reach(spec)
+        resource = self._resources[spec.name]
+        if isinstance(resource, PlainResource):
+            finish(changed, None)
+        else:
+            resource.when_attached(lambda trouble: finish(changed, trouble))
+
+    def _reach(self, spec: ResourceSpec) -> bool:
         present = self._resources.get(spec.name)
         if present is None:
             self._create(spec)
@@ -202,6 +211,8 @@ class Node:
         else:
             if present.spec == spec:
                 self._save(spec, only_if_missed=True)
+                if isinstance(present, ReplicatedResource):
+                    present.attach_again()
                 return False
             if present.spec.uuid != spec.uuid or present.spec.kind != spec.kind:
                 raise Trouble(
@@ -284,7 +295,8 @@ class Node:
                 self._unpublish_volume(name, int(number))
         for spec in resource.spec.volumes:
             export = f"{name}/{spec.number}"
-            if self.exports.find(export) is None:
+            if self.exports.find(export) is not volumes[spec.number]:
+                self.exports.remove(export)
                 self.exports.add(export, volumes[spec.number])
             listener = self._sockets.get((name, spec.number))
             if listener is not None and listener.address != f"unix:{spec.nbd_socket}":

@@ -20,14 +20,20 @@ from bollard.replica.protocol import events as e
 from bollard.replica.protocol.commands import Channel
 from bollard.replica.protocol.config import (
     ConfigError,
-    PeerConfig,
     ResourceConfig,
-    VolumeConfig,
     parse_options,
 )
 from bollard.replica.protocol.frames import FrameReader
 from bollard.replica.protocol.resource import Resource
 from bollard.replica.served import ReplicatedVolume
+from bollard.replica.specs import (
+    option_items,
+    peer_config,
+    refuse_new_place,
+    same_place,
+    trouble_of,
+    volume_config,
+)
 from bollard.replica.storage import Storage
 from bollard.replica.trouble import Trouble, from_os_error
 from bollard.wire.engine import ErrorCode, PeerSpec, ResourceSpec, VolumeSpec
@@ -38,6 +44,8 @@ Finish = Callable[[bool, Trouble | None], None]
 Remember = Callable[[str, int, int], None]
 
 _NEVER: Final = float("inf")
+_ATTACH_S: Final = 5.0
+_STOP_S: Final = 8.0
 _BUSY_S: Final = 5.0
 _BUSY_AGAIN_S: Final = (0.05, 0.2)
 _GROW_AGAIN_S: Final = (0.2, 1.0)
@@ -100,6 +108,9 @@ class ReplicatedResource:
         self._request_count = 0
         self._requests: dict[int, tuple[int, Done]] = {}
         self._picture: Picture = {}
+        self._attaching: set[int] = set()
+        self._unattached: dict[int, Trouble] = {}
+        self._on_attached: list[tuple[Timer, Callable[[Trouble | None], None]]] = []
         self._acts: dict[type[Any], Callable[[Any], None]] = {
             a.Send: self._send,
             a.Dial: lambda act: self._links.dial(act.peer, act.delay_s),
@@ -128,21 +139,53 @@ class ReplicatedResource:
         self._storage.place(volume)
         self.pump(e.AddVolume(volume_config(volume)))
         if volume.backing is not None:
-            self.command(lambda tag: e.Attach(tag, volume.number), self._logged(f"attach {volume.number}"))
+            self._attach(volume.number)
+
+    def _attach(self, number: int) -> None:
+        self._attaching.add(number)
+
+        def answered(answer: a.Answer) -> None:
+            self._attaching.discard(number)
+            self._unattached.pop(number, None)
+            trouble = trouble_of(self.spec.name, answer)
+            if trouble is not None:
+                _log.warning(
+                    "resource %s: volume %d not attached: %s", self.spec.name, number, answer.message
+                )
+                self._unattached[number] = trouble
+            self._tell_attached()
+
+        self.command(lambda tag: e.Attach(tag, number), answered)
+
+    def attach_again(self) -> None:
+        """Tries what could not be attached when it was configured: its storage may be there by now."""
+        for number in list(self._unattached):
+            self._attach(number)
+
+    def when_attached(self, finish: Callable[[Trouble | None], None]) -> None:
+        """`finish` with the first refusal, or None, once every disk has answered or a few seconds passed."""
+        timer = self._loop.after(_ATTACH_S, lambda: self._tell_attached(late=True))
+        self._on_attached.append((timer, finish))
+        self._tell_attached()
+
+    def _tell_attached(self, *, late: bool = False) -> None:
+        if self._attaching and not late:
+            return
+        waiting, self._on_attached = self._on_attached, []
+        for timer, finish in waiting:
+            timer.cancel()
+            finish(next(iter(self._unattached.values()), None))
 
     def apply(self, spec: ResourceSpec) -> bool:
         """Changes volumes, peers and options to match; True when something changed. Raises Trouble."""
-        self._refuse_new_place(spec)
+        openers = {number: volume.openers for number, volume in self._volumes.items()}
+        refuse_new_place(self.spec, spec, openers)
         old, self.spec = self.spec, spec
         changed = self._apply_options(old, spec)
         wanted = {volume.number: volume for volume in spec.volumes}
         for volume in old.volumes:
             now = wanted.pop(volume.number, None)
-            if now is None or (now.backing, now.meta, now.minor) != (
-                volume.backing,
-                volume.meta,
-                volume.minor,
-            ):
+            if now is None or not same_place(now, volume):
                 self.remove_volume(volume.number)
                 if now is not None:
                     self.add_volume(now)
@@ -164,26 +207,6 @@ class ReplicatedResource:
             self.add_peer(peer)
             changed = True
         return changed
-
-    def _refuse_new_place(self, spec: ResourceSpec) -> None:
-        here, there = self.spec, spec
-        if (here.node_id, here.address, here.port) != (there.node_id, there.address, there.port):
-            raise Trouble(
-                ErrorCode.CONFLICT,
-                f"resource {spec.name} cannot change its own node id, address or port while it runs",
-                f"it runs as node {here.node_id} on {here.address}:{here.port}",
-                "remove it and configure it again; its data stays",
-            )
-        for volume in here.volumes:
-            now = next((one for one in there.volumes if one.number == volume.number), None)
-            opened = self._volumes[volume.number].openers if volume.number in self._volumes else 0
-            if opened and (now is None or (now.backing is None) != (volume.backing is None)):
-                raise Trouble(
-                    ErrorCode.BUSY,
-                    f"volume {spec.name}/{volume.number} is in use",
-                    f"{opened} NBD client(s) have it open",
-                    "disconnect the clients first",
-                )
 
     def _apply_options(self, old: ResourceSpec, new: ResourceSpec) -> bool:
         if (old.options, old.shared_secret) == (new.options, new.shared_secret):
@@ -216,6 +239,7 @@ class ReplicatedResource:
             self.pump(event)
 
     def remove_volume(self, number: int) -> None:
+        self._unattached.pop(number, None)
         self.pump(e.RemoveVolume(number))
         self._volumes.pop(number, None)
 
@@ -233,7 +257,14 @@ class ReplicatedResource:
         if self.broken:
             finish()
             return
-        self.command(lambda tag: e.Stop(tag, force=force), lambda _answer: finish())
+        timer = self._loop.after(_STOP_S, finish)
+
+        def answered(_answer: a.Answer) -> None:
+            if timer.call is not None:
+                timer.cancel()
+                finish()
+
+        self.command(lambda tag: e.Stop(tag, force=force), answered)
 
     def stop(self) -> None:
         """Releases sockets, files and timers at once; running requests fail."""
@@ -437,41 +468,3 @@ _IDENTITY: Final = {"resource": 1, "connection": 3, "device": 3, "peer-device": 
 
 def _place(volume: VolumeSpec) -> tuple[str | None, str, int]:
     return volume.backing, volume.meta, volume.minor
-
-
-def volume_config(volume: VolumeSpec) -> VolumeConfig:
-    return VolumeConfig(
-        number=volume.number,
-        minor=volume.minor,
-        size_bytes=volume.size_bytes,
-        diskless=volume.backing is None,
-        backing_name=volume.backing or "",
-    )
-
-
-def peer_config(spec: ResourceSpec, peer: PeerSpec) -> PeerConfig:
-    return PeerConfig(
-        node_id=peer.node_id,
-        name=peer.name,
-        diskless=peer.diskless,
-        local_address=f"{spec.address}:{spec.port}",
-        address=f"{peer.address}:{peer.port}",
-    )
-
-
-def option_items(spec: ResourceSpec) -> tuple[tuple[str, str], ...]:
-    """The options by name, the secret among them; a secret alone means CRAM with SHA-256."""
-    options = dict(spec.options)
-    if spec.shared_secret:
-        options["shared-secret"] = spec.shared_secret
-        options.setdefault("cram-hmac-alg", "sha256")
-    return tuple(sorted(options.items()))
-
-
-def trouble_of(name: str, answer: a.Answer) -> Trouble | None:
-    """The refusal in an answer, or None."""
-    if answer.code is a.Code.OK:
-        return None
-    code = ErrorCode(answer.code.value)
-    cause = f"DRBD's code {answer.number}" if answer.number else ""
-    return Trouble(code, f"resource {name}: {answer.message}", cause)
