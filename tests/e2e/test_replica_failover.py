@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -287,6 +288,60 @@ def test_a_client_node_gets_a_disk_and_loses_it_again(make: Make) -> None:
     assert cluster.nodes[1].status("data")["devices"][0]["disk-state"] == "Diskless"
     with cluster.open(1) as client:
         assert client.read(0, BLOCK) == pattern(0, 1)
+
+
+def test_a_frozen_peer_blocks_writes_only_until_it_is_given_up(make: Make) -> None:
+    cluster = make(options={"ping-int": "1", "ping-timeout": "5", "timeout": "20", "ko-count": "2"})
+    cluster.start()
+    with cluster.open(0) as client:
+        client.write(0, pattern(0, 1))
+        assert cluster.nodes[1].process is not None
+        cluster.nodes[1].process.send_signal(signal.SIGSTOP)
+        frozen_at = time.monotonic()
+        client.write(BLOCK, pattern(1, 1))
+        assert time.monotonic() - frozen_at < 15
+        cluster.nodes[1].process.send_signal(signal.SIGCONT)
+        cluster.settled()
+    for node in cluster.nodes:
+        assert node.terminate() == 0
+    assert cluster.data(0) == cluster.data(1)
+
+
+def test_a_second_volume_joins_a_running_resource_and_leaves_it(make: Make) -> None:
+    cluster = make()
+    cluster.start()
+    specs = []
+    for number, node in enumerate(cluster.nodes):
+        more = cluster.root / f"more{number}.img"
+        with more.open("wb") as out:
+            out.truncate(16 * MIB)
+        node.control.must(
+            wire.CreateMd(backing=str(more), size_bytes=8 * MIB, initial_uuid="5EED5EED5EED5EE2")
+        )
+        volume = wire.VolumeSpec(number=1, size_bytes=8 * MIB, minor=1001, backing=str(more))
+        specs.append(cluster.spec(number, volumes=(*cluster.spec(number).volumes, volume)))
+    for node, spec in zip(cluster.nodes, specs, strict=True):
+        node.control.must(wire.Configure(resource=spec))
+    for node in cluster.nodes:
+        node.until(
+            "data",
+            lambda state: (
+                [one["disk-state"] for one in state["devices"]] == ["UpToDate"] * 2
+                and [one["peer-disk-state"] for one in state["connections"][0]["peer_devices"]]
+                == ["UpToDate"] * 2
+            ),
+        )
+    with NbdClient(cluster.nodes[0].nbd, "data/1") as client:
+        assert client.size_bytes == 8 * MIB
+        client.write(0, pattern(7, 7))
+    cluster.nodes[0].until("data", lambda state: state["role"] == "Secondary")
+    with NbdClient(cluster.nodes[1].nbd, "data/1") as client:
+        assert client.read(0, BLOCK) == pattern(7, 7)
+    for number, node in enumerate(cluster.nodes):
+        node.control.must(wire.Configure(resource=cluster.spec(number)))
+    cluster.settled()
+    with pytest.raises(NbdClientError, match="no export"):
+        NbdClient(cluster.nodes[1].nbd, "data/1")
 
 
 def test_settled_is_a_condition_that_can_fail() -> None:
