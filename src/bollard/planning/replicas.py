@@ -27,12 +27,16 @@ __all__ = [
     "add_volumes",
     "bury",
     "bury_volumes",
+    "check_peer_slots",
+    "complete_volumes",
     "diskful",
     "gross_total",
     "has_first_replicas_to_make",
+    "may_be_last_copy",
     "online_seen",
     "pools_for",
     "replicated",
+    "reports_complete",
     "set_disk",
     "stack_of",
     "up_to_date",
@@ -63,12 +67,45 @@ def online_seen(world: World, resource: Resource) -> SeenResource | None:
 
 
 def up_to_date(world: World, resource: Resource) -> bool:
-    """Whether every volume of it is known, from a node that is online, to hold all data."""
+    """Whether every volume of it is known, from a node that is online, to hold all data.
+
+    A disk that is being added is not, whatever was reported: the report may be of the one before it.
+    """
+    return resource.phase is not ResourcePhase.DISK_ADDING and reports_complete(world, resource)
+
+
+def reports_complete(world: World, resource: Resource) -> bool:
+    """Whether the last report of a node that is online calls every volume complete."""
     seen = online_seen(world, resource)
     if seen is None or not resource.diskful:
         return False
     states = {volume.number: volume.disk_state for volume in seen.volumes}
     return all(states.get(volume.number) in {"UpToDate", "Created"} for volume in resource.volumes)
+
+
+def may_be_last_copy(world: World, resource: Resource) -> bool:
+    """Whether it held a volume's data by its last report, however old, and no other that can be reached does.
+
+    False for the only disk of a definition: who takes that away means the data too.
+    """
+    others = [one for one in world.cluster.resources_of(resource.definition) if one.key != resource.key]
+    seen = world.observed.resource(resource.definition, resource.node)
+    if not resource.diskful or not diskful(others) or seen is None or seen.uuid != resource.uuid:
+        return False
+    elsewhere = {number for one in others for number in complete_volumes(world, one)}
+    mine = {volume.number for volume in resource.volumes}
+    return any(
+        volume.disk_state == "UpToDate" and volume.number in mine and volume.number not in elsewhere
+        for volume in seen.volumes
+    )
+
+
+def complete_volumes(world: World, resource: Resource) -> set[int]:
+    """Numbers of the volumes that a node that is online holds completely."""
+    seen = online_seen(world, resource)
+    if seen is None or not resource.diskful or resource.phase is ResourcePhase.DISK_ADDING:
+        return set()
+    return {volume.number for volume in seen.volumes if volume.disk_state == "UpToDate"}
 
 
 def gross_total(draft: Draft, definition: ResourceDefinition) -> int:
@@ -224,7 +261,7 @@ def add(
     )
     resource = _with_volumes(draft, resource, definition.volumes, pools, day0=day0)
     if with_drbd and disk is DiskKind.DISKFUL:
-        _check_peer_slots(definition, [*others, resource])
+        check_peer_slots(definition, [*others, resource])
     draft.put(resource)
     return resource
 
@@ -253,15 +290,17 @@ def _ports(draft: Draft, node: Node, wanted: tuple[int, ...]) -> tuple[int, ...]
     return allocate.checked_ports(draft, node, wanted) if wanted else (allocate.free_port(draft, node),)
 
 
-def _check_peer_slots(definition: ResourceDefinition, resources: list[Resource]) -> None:
+def check_peer_slots(definition: ResourceDefinition, resources: list[Resource], *, more: int = 0) -> None:
+    """Raises Exhausted when the metadata of one of these has no room for all the others, and `more`."""
     disks = diskful(resources)
+    count = len(disks) + more
     for resource in disks:
         slots = resource.peer_slots or drbd.PEER_SLOTS_DEFAULT
-        if len(disks) - 1 > slots:
+        if count - 1 > slots:
             raise Exhausted(
                 Subject.PEER_SLOTS,
                 definition.name,
-                f"'{definition.name}' cannot have {len(disks)} replicas",
+                f"'{definition.name}' cannot have {count} replicas",
                 cause=f"Its metadata on '{resource.node}' has room for {slots} peers with a disk.",
                 correction="Create the resource definition with more peer slots.",
             )
@@ -314,6 +353,9 @@ def set_disk(
 
     Raises Exhausted when the metadata of its peers has no room for another disk.
     """
+    definition = draft.definition(resource.definition)
+    if disk is DiskKind.DISKFUL and not resource.diskful and definition is not None:
+        check_peer_slots(definition, draft.resources_of(definition.name), more=1)
     keeps_disk = resource.diskful and disk is DiskKind.DISKFUL
     if resource.diskful and not keeps_disk:
         bury_volumes(draft, resource, resource.volumes)
@@ -334,9 +376,6 @@ def set_disk(
             changed, volumes=volumes, props=resource.props | {props.STOR_POOL_NAME.key: pool}
         )
     draft.put(changed)
-    definition = draft.definition(resource.definition)
-    if changed.diskful and definition is not None and replicated(definition):
-        _check_peer_slots(definition, draft.resources_of(definition.name))
     return changed
 
 

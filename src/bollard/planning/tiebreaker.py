@@ -64,16 +64,8 @@ def _add(
         attempts.insert(0, (SelectFilter(node_names=tuple(freed)), False))
     for attempt, relaxed in attempts:
         node = _choose(draft, definition, resources, attempt)
-        if node is None:
+        if node is None or not _put(draft, definition, node):
             continue
-        replicas.add(
-            draft,
-            definition,
-            draft.node(node),
-            disk=DiskKind.TIE_BREAKER,
-            pools={},
-            made_by="tie-breaker",
-        )
         taken_over = node in freed
         message = f"'{node}' was chosen as the tie-breaker of '{definition.name}'"
         code = "TIE_BREAKER_TAKEOVER" if taken_over else "TIE_BREAKER_CREATED"
@@ -100,6 +92,17 @@ def _add(
             correction="Add a node: without a third vote the loss of one node costs quorum.",
         )
     ]
+
+
+def _put(draft: Draft, definition: ResourceDefinition, node: NodeName) -> bool:
+    """Whether there was a port and a node id for it: what nobody asked for must not fail a command."""
+    try:
+        replicas.add(
+            draft, definition, draft.node(node), disk=DiskKind.TIE_BREAKER, pools={}, made_by="tie-breaker"
+        )
+    except Exhausted:
+        return False
+    return True
 
 
 def _choose(

@@ -212,6 +212,15 @@ def _refuse_if_needed(draft: Draft, node: Node, mine: list[Resource]) -> None:
             )
         others = [one for one in draft.cluster.resources_of(resource.definition) if one != resource]
         disks = replicas.diskful(others)
+        if replicas.may_be_last_copy(draft.world, resource):
+            raise InUse(
+                Subject.NODE,
+                node.name,
+                f"The node '{node.name}' cannot be deleted: it may have the only complete copy of "
+                f"'{resource.definition}'",
+                cause="No other replica that can be reached is up to date.",
+                correction="Wait until one is, or declare the node lost if its data is gone anyway.",
+            )
         if resource.diskful and others and not disks and _has_users(others):
             raise InUse(
                 Subject.NODE,

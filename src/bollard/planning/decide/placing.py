@@ -102,8 +102,7 @@ def _place(draft: Draft, definition: ResourceDefinition, wanted: SelectFilter, *
 
 
 def _counts(draft: Draft, resource: Resource) -> bool:
-    node = draft.node(resource.node)
-    return node.phase is NodePhase.NORMAL or node.phase is NodePhase.DELETING
+    return draft.node(resource.node).phase is NodePhase.NORMAL
 
 
 def _deployed_already(

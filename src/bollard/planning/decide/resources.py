@@ -378,8 +378,7 @@ def refuse_last_copy(draft: Draft, resource: Resource, what: str) -> None:
             + ", ".join(one.node for one in others),
             correction="Place another replica, or delete the diskless resources first.",
         )
-    complete = replicas.up_to_date(draft.world, resource)
-    if disks and complete and not any(replicas.up_to_date(draft.world, one) for one in disks):
+    if replicas.may_be_last_copy(draft.world, resource):
         raise Conflict(
             Subject.REPLICA_COUNT,
             resource.definition,

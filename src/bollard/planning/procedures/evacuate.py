@@ -9,13 +9,12 @@ wait. The node stays marked as evacuating until it is restored or deleted.
 import msgspec
 
 from bollard.domain.answers import Entry
-from bollard.domain.errors import Exhausted
+from bollard.domain.errors import Conflict, Exhausted
 from bollard.domain.nodes import Node, NodePhase
 from bollard.domain.procedures import Procedure, Verb
 from bollard.domain.resources import DiskKind, Resource, ResourceDefinition
 from bollard.planning import effective, placement, replicas
 from bollard.planning.draft import Draft
-from bollard.planning.layers import drbd
 from bollard.planning.procedures import toggle_disk
 
 __all__ = ["MOVING", "NEXT", "advance", "start"]
@@ -92,17 +91,18 @@ def _place_another(draft: Draft, definition: ResourceDefinition, others: list[Re
     )
     try:
         chosen = placement.place(request, draft.world).chosen[0]
-    except Exhausted:
-        return
+        _put(draft, definition, chosen)
+    except (Exhausted, Conflict):
+        return  # the node keeps its replica, and the next tick tries again
+
+
+def _put(draft: Draft, definition: ResourceDefinition, chosen: placement.Chosen) -> None:
     pool = draft.pool(chosen.node, chosen.pool)
     assert pool is not None
     pools = {volume.number: pool for volume in definition.volumes} or {0: pool}
     present = draft.resource(definition.name, chosen.node)
     if present is not None:
         toggle_disk.start_adding(draft, present, pools, made_by="autoplacer")
-        return
-    slots = definition.peer_slots or drbd.PEER_SLOTS_DEFAULT
-    if len(replicas.diskful(others)) + 1 > slots:
         return
     replicas.add(
         draft,

@@ -83,7 +83,7 @@ def advance(draft: Draft, procedure: Procedure) -> list[Entry]:
     if seen is None or seen.revision < procedure.revision:
         return []
     if procedure.phase == ADDING:
-        done = replicas.up_to_date(draft.world, resource)
+        done = replicas.reports_complete(draft.world, resource)
     else:
         done = seen.settled and not _still_to_bury(draft, resource)
     if done:
