@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -372,13 +373,14 @@ def long_history(rng: random.Random, count: int) -> list[tuple[object, ...]]:
     return steps
 
 
-def test_long_lives_use_every_rule() -> None:
+@pytest.mark.parametrize(("count", "lives"), [(3, 2500), (4, 1500)])
+def test_long_lives_use_every_rule(count: int, lives: int) -> None:
     """A fixed set of long histories; the failing seed is in the message."""
     used: Counter[Rule] = Counter()
-    for seed in range(2500):
+    for seed in range(lives):
         rng = random.Random(seed)
-        world = World(3, fresh=bool(seed % 2))
-        history = long_history(rng, 3)
+        world = World(count, fresh=bool(seed % 2))
+        history = long_history(rng, count)
         try:
             if seed % 2:
                 world.force(0)
