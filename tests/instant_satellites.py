@@ -69,6 +69,16 @@ class InstantSatellites:
         """See Links."""
         return "{}"
 
+    def use(self, resource: str, node: str, *, in_use: bool) -> None:
+        """Somebody opens or closes a resource on a node."""
+        place = (key_of(node), key_of(resource))
+        (self.in_use.add if in_use else self.in_use.discard)(place)
+
+    async def settle(self) -> None:
+        """Until every node has said what it has to say."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks)
+
     def poke(self, node: str) -> None:
         """Let a node look again."""
         self._soon({key_of(node)})

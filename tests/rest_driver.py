@@ -101,9 +101,9 @@ class Reply(msgspec.Struct):
 class Driver:
     """The application with a fake service, and calls to it."""
 
-    def __init__(self, service: Any, **info: Any) -> None:
+    def __init__(self, service: Any, store: MemoryStore | None = None, **info: Any) -> None:
         self.service = service
-        self.store = MemoryStore()
+        self.store = store or MemoryStore()
         self.app = build(
             service,
             store=self.store,

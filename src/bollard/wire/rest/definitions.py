@@ -180,8 +180,13 @@ def definition_view(definition: ResourceDefinition, *, with_volumes: bool = Fals
 
 def _shown_stack(definition: ResourceDefinition) -> tuple[LayerKind, ...]:
     """The layers, or DRBD alone when only settings of DRBD are decided so far."""
-    decided = definition.drbd_port is not None or definition.transport_type != "IP"
-    if not definition.layer_stack and (decided or definition.peer_slots != _PEER_SLOTS):
+    decided = (
+        definition.drbd_port is not None
+        or definition.drbd_secret is not None
+        or definition.transport_type != "IP"
+        or definition.peer_slots != _PEER_SLOTS
+    )
+    if not definition.layer_stack and decided:
         return (LayerKind.DRBD,)
     return definition.layer_stack
 

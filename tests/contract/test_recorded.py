@@ -1,0 +1,54 @@
+"""What clients met at LINSTOR they meet here: recorded calls, with the page of differences as exceptions."""
+
+import asyncio
+import pathlib
+import re
+
+import recorded
+
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "reference" / "differences.md"
+
+
+def listed() -> set[tuple[str, int]]:
+    """The exchanges that the page names."""
+    found: set[tuple[str, int]] = set()
+    for text in re.findall(r"^Exchanges: (.+(?:\n[^\n]+)*)", PAGE.read_text(), re.MULTILINE):
+        for part in text.replace("\n", " ").split(";"):
+            section, _, numbers = part.strip().partition(" ")
+            assert section in recorded.SECTIONS, part
+            for number in numbers.split(","):
+                exchange = (section, int(number))
+                assert exchange not in found, f"{exchange} is listed twice"
+                found.add(exchange)
+    return found
+
+
+async def replayed() -> tuple[int, dict[tuple[str, int], list[str]]]:
+    """How many exchanges were compared, and what differs in those that differ."""
+    town = recorded.Town()
+    driver = await town.start()
+    compared, differing = 0, {}
+    for section in recorded.SECTIONS:
+        for exchange in recorded.exchanges(section):
+            if "action" in exchange:
+                await town.act(exchange["action"].split())
+                continue
+            reply = await recorded.ask(driver, exchange["request"])
+            await town.quiet()
+            if "response" in exchange:
+                compared += 1
+                found = recorded.different(exchange["response"], reply)
+                if found:
+                    request = exchange["request"]
+                    differing[section, exchange["seq"]] = [f"{request['method']} {request['path']}", *found]
+    return compared, differing
+
+
+def test_every_difference_is_on_the_page() -> None:
+    compared, differing = asyncio.run(replayed())
+    assert compared > 1000
+    page = listed()
+    new = {place: found for place, found in differing.items() if place not in page}
+    assert not new, "answers that differ and are not on the page: " + str(new)
+    gone = sorted(page - differing.keys())
+    assert not gone, f"listed on the page, but no longer different: {gone}"

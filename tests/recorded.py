@@ -1,0 +1,228 @@
+"""Replays what clients asked of LINSTOR 1.34 against our controller, and says where the answers differ.
+
+The recordings have codes, shapes and values; texts, times, uuids and free space are masked on both sides.
+"""
+
+import json
+import lzma
+import pathlib
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+from bollard.controller.reports import Reports
+from bollard.controller.service import Service
+from bollard.controller.store.memory import MemoryStore
+from bollard.domain.commands import Tick
+from bollard.wire.rest import codes
+from bollard.wire.rest.codes import Mask
+from instant_satellites import InstantSatellites
+from rest_driver import CountingDraw, Driver, Reply, StillClock
+
+FOLDER = pathlib.Path(__file__).parent / "golden" / "recorded"
+SECTIONS = ("controller", "nodes", "pools", "rd", "resources", "autoplace", "groups", "misc")
+"""In the order in which they were recorded: each builds on those before it."""
+
+_ADDRESSES = {f"10.99.0.1{number}" for number in (1, 2, 3)}
+_SPACE_KIB = {"n1": (31139756, 31391744), "n3": (41552420, 41877504)}
+_SPACE_KIB_ELSE = (31139764, 31391744)
+_TEXTS = frozenset(
+    [
+        "message",
+        "cause",
+        "correction",
+        "details",
+        "created_at",
+        "error_report_ids",
+        "reports",
+        "info",
+        "text",
+        "reportText",
+        "exception",
+        "exception_message",
+        "origin_file",
+        "origin_method",
+        "origin_line",
+        "filename",
+        "connection_url",
+        "unsupported_layers",
+        "unsupported_providers",
+    ]
+)
+_VOLATILE = frozenset(
+    [
+        "free_capacity",
+        "total_capacity",
+        "free_space_mgr_name",
+        "allocated_size_kib",
+        "usable_size_kib",
+        "create_timestamp",
+        "build_time",
+        "git_hash",
+        "version",
+        "DrbdCurrentGi",
+        "backing_device",
+        "device_path",
+        "error_time",
+        "size",
+        "directory",
+    ]
+)
+_RULES = frozenset(["secret", "storage_providers", "resource_layers", "tcp_ports"])
+"""Members that differ by a rule of the page, everywhere."""
+_NAMES = ("node_name", "resource_name", "storage_pool_name", "name", "volume_number", "nodes")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.\d]*Z?")
+_LATE_MS = 1_500_000_000_000
+
+
+def exchanges(section: str) -> list[dict[str, Any]]:
+    """The exchanges and actions of a section, in order."""
+    with lzma.open(FOLDER / f"{section}.jsonl.xz", "rt") as lines:
+        return [json.loads(line) for line in lines]
+
+
+class Town:
+    """A controller with three satellites that do everything at once, as the recordings expect."""
+
+    def __init__(self) -> None:
+        self.away: set[str] = set()
+
+    async def start(self) -> Driver:
+        """The application, ready for the first exchange."""
+        satellites = InstantSatellites(
+            there=lambda node: bool(
+                (link := node.link()) and link.address in _ADDRESSES and node.name not in self.away
+            ),
+            folder_exists=lambda path: path.startswith("/srv/recorded/pools/"),
+            space_kib=lambda node: _SPACE_KIB.get(node, _SPACE_KIB_ELSE),
+        )
+        self.satellites = satellites
+        store = MemoryStore()
+        await store.open()
+        clock = StillClock()
+        reports = Reports(store, clock, node="host", version="1")
+        service = Service(store, satellites, clock=clock, draw=CountingDraw(), reports=reports)
+        satellites.service = service
+        await service.start()
+        self.service = service
+        return Driver(service, store=store)
+
+    async def act(self, words: list[str]) -> None:
+        """Something outside of the API happens: `stop process n3`, `r1 becomes Primary on n1`."""
+        match words:
+            case ["stop", "process", node]:
+                self.away.add(node)
+            case ["start", "process", node]:
+                self.away.discard(node)
+            case [resource, "becomes", role, "on", node]:
+                self.satellites.use(resource, node, in_use=role == "Primary")
+            case _:
+                return
+        self.satellites.poke(node)
+        await self.quiet()
+
+    async def quiet(self) -> None:
+        """Until the nodes have answered and the automatics have done what follows from that."""
+        revision = -1
+        while revision != self.service.cluster.revision:
+            revision = self.service.cluster.revision
+            await self.satellites.settle()
+            await self.service.submit(Tick())
+
+
+async def ask(driver: Driver, request: dict[str, Any]) -> Reply:
+    """Send a recorded request."""
+    query = request.get("query")
+    path = request["path"] + ("?" + urlencode(query, doseq=True) if query else "")
+    raw = request.get("raw_body")
+    headers = {name.lower(): value for name, value in request.get("headers", {}).items()}
+    return await driver.ask(
+        request["method"],
+        path,
+        request.get("body"),
+        raw=raw.encode() if raw is not None else None,
+        headers=headers,
+    )
+
+
+def different(expected: dict[str, Any], reply: Reply) -> list[str]:
+    """How an answer differs from the recorded one beyond the rules that hold everywhere; empty: not at all."""
+    try:
+        body = json.loads(reply.content) if reply.content else None
+    except ValueError:
+        body = None
+    numbers = [entry["ret_code"] for entry in body] if _is_answers(body) else None
+    if numbers is not None and numbers[0] == codes.PARSE_ERROR and "codes" in expected:
+        return [] if codes.PARSE_ERROR in expected["codes"] else ["refused as malformed"]
+    if expected["status"] != reply.status:
+        return [f"status {reply.status}, not {expected['status']}"]
+    if "codes" in expected and numbers is not None:
+        return _missing_codes(expected["codes"], numbers)
+    return list(_differences(_masked(expected.get("body")), _masked(body), "$"))
+
+
+def _missing_codes(wanted: list[int], there: list[int]) -> list[str]:
+    missing = Counter(wanted) - Counter(there)
+    if any(codes.severity_of(number) is Mask.SUCCESS for number in there):
+        # The steps that LINSTOR's satellites took one by one are not repeated.
+        missing = Counter(
+            number
+            for number in missing
+            if codes.severity_of(number) is not Mask.SUCCESS
+            and not (codes.severity_of(number) is Mask.INFO and not codes.code_of(number))
+        )
+    return [f"code {number} is missing" for number in missing]
+
+
+def _is_answers(body: Any) -> bool:
+    return (
+        isinstance(body, list)
+        and bool(body)
+        and all(isinstance(it, dict) and "ret_code" in it for it in body)
+    )
+
+
+def _masked(value: Any, key: str = "") -> Any:
+    match value:
+        case dict():
+            return {
+                name: _masked(inner, name)
+                for name, inner in value.items()
+                if name not in _TEXTS and name not in _RULES
+            }
+        case _ if key in _VOLATILE and not isinstance(value, list):
+            return f"<{type(value).__name__}>"
+        case list():
+            return sorted((_masked(inner) for inner in value), key=_identity)
+        case str():
+            if key == "dflt" and (len(value) > 40 or value == "<text>"):
+                return "<text>"
+            return _TIME.sub("<time>", _UUID.sub("<uuid>", value))
+        case int() if not isinstance(value, bool) and value > _LATE_MS:
+            return "<time>"
+        case _:
+            return value
+
+
+def _identity(value: Any) -> tuple[list[str], str]:
+    names = [str(value.get(name, "")) for name in _NAMES] if isinstance(value, dict) else []
+    return names, json.dumps(value, sort_keys=True)
+
+
+def _differences(expected: Any, actual: Any, path: str) -> Iterator[str]:
+    if isinstance(expected, dict) and isinstance(actual, dict):
+        for name in expected:
+            if name not in actual:
+                yield f"{path}.{name} is missing"
+            else:
+                yield from _differences(expected[name], actual[name], f"{path}.{name}")
+    elif isinstance(expected, list) and isinstance(actual, list):
+        if len(expected) != len(actual):
+            yield f"{path} has {len(actual)} items, not {len(expected)}"
+        for left, right in zip(expected, actual, strict=False):
+            yield from _differences(left, right, path + "[]")
+    elif expected != actual:
+        yield f"{path} is {str(actual)[:80]}, not {str(expected)[:80]}"
