@@ -29,7 +29,7 @@ _ADDRESSES = {f"10.99.0.1{number}" for number in (1, 2, 3)}
 _SPACE_KIB = {"n1": (31139756, 31391744), "n3": (41552420, 41877504)}
 _SPACE_KIB_ELSE = (31139764, 31391744)
 _TEXTS = frozenset(
-    [
+    {
         "message",
         "cause",
         "correction",
@@ -49,10 +49,10 @@ _TEXTS = frozenset(
         "connection_url",
         "unsupported_layers",
         "unsupported_providers",
-    ]
+    }
 )
 _VOLATILE = frozenset(
-    [
+    {
         "free_capacity",
         "total_capacity",
         "free_space_mgr_name",
@@ -68,9 +68,9 @@ _VOLATILE = frozenset(
         "error_time",
         "size",
         "directory",
-    ]
+    }
 )
-_RULES = frozenset(["secret", "storage_providers", "resource_layers", "tcp_ports"])
+_RULES = frozenset({"secret", "storage_providers", "resource_layers", "tcp_ports"})
 """Members that differ by a rule of the page, everywhere."""
 _NAMES = ("node_name", "resource_name", "storage_pool_name", "name", "volume_number", "nodes")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -149,7 +149,7 @@ async def ask(driver: Driver, request: dict[str, Any]) -> Reply:
 
 
 def different(expected: dict[str, Any], reply: Reply) -> list[str]:
-    """How an answer differs from the recorded one beyond the rules that hold everywhere; empty: not at all."""
+    """How an answer differs from the recorded one beyond the rules of the page; empty: not at all."""
     try:
         body = json.loads(reply.content) if reply.content else None
     except ValueError:
