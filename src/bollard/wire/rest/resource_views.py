@@ -131,7 +131,7 @@ class Freshness(msgspec.Struct, frozen=True, omit_defaults=True):
     next_step: str = ""
 
 
-class VerifyState(msgspec.Struct, frozen=True, omit_defaults=True):
+class VerifyState(msgspec.Struct, frozen=True):
     """Ours: the newest online verify of a resource definition."""
 
     request: int
