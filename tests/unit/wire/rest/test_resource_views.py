@@ -60,6 +60,101 @@ SEEN = SeenResource(
 PROVIDERS = {key_of("pthin"): ProviderKind.FILE_THIN}
 
 
+REPLICA = {
+    "name": "r1",
+    "node_name": "n1",
+    "props": {"StorPoolName": "pthin"},
+    "layer_object": {
+        "type": "DRBD",
+        "children": [
+            {
+                "type": "STORAGE",
+                "storage": {
+                    "storage_volumes": [
+                        {
+                            "volume_number": 0,
+                            "device_path": "/dev/loop1",
+                            "allocated_size_kib": 8,
+                            "usable_size_kib": 20480,
+                            "disk_state": "[]",
+                        }
+                    ]
+                },
+            }
+        ],
+        "drbd": {
+            "drbd_resource_definition": {
+                "peer_slots": 7,
+                "al_stripes": 1,
+                "al_stripe_size_kib": 32,
+                "port": -1,
+                "transport_type": "IP",
+                "down": False,
+            },
+            "node_id": 0,
+            "tcp_ports": [7000],
+            "peer_slots": 7,
+            "al_stripes": 1,
+            "al_size": 32,
+            "flags": ["INITIALIZED"],
+            "drbd_volumes": [
+                {
+                    "drbd_volume_definition": {"volume_number": 0, "minor_number": 1000},
+                    "device_path": "/dev/drbd1000",
+                    "backing_device": "/dev/loop1",
+                    "allocated_size_kib": 8,
+                    "usable_size_kib": 20480,
+                }
+            ],
+            "connections": {"n2": {"connected": True, "message": "Connected"}},
+            "promotion_score": 10101,
+            "may_promote": True,
+        },
+    },
+    "state": {"in_use": False},
+    "uuid": "r",
+    "create_timestamp": 5,
+    "observed": {"current": True, "settled": False},
+    "volumes": [
+        {
+            "volume_number": 0,
+            "storage_pool_name": "pthin",
+            "provider_kind": "FILE_THIN",
+            "device_path": "/dev/drbd1000",
+            "allocated_size_kib": 8,
+            "usable_size_kib": 20480,
+            "state": {
+                "disk_state": "UpToDate",
+                "replication_states": {"n2": {"replication_state": "SyncSource", "done_percentage": 12.5}},
+            },
+            "layer_data_list": [
+                {
+                    "type": "DRBD",
+                    "data": {
+                        "drbd_volume_definition": {"volume_number": 0, "minor_number": 1000},
+                        "device_path": "/dev/drbd1000",
+                        "backing_device": "/dev/loop1",
+                        "allocated_size_kib": 8,
+                        "usable_size_kib": 20480,
+                    },
+                },
+                {
+                    "type": "STORAGE",
+                    "data": {
+                        "volume_number": 0,
+                        "device_path": "/dev/loop1",
+                        "allocated_size_kib": 8,
+                        "usable_size_kib": 20480,
+                        "disk_state": "[]",
+                    },
+                },
+            ],
+            "uuid": "w",
+        }
+    ],
+}
+
+
 def view(
     resource: Resource = RESOURCE,
     definition: ResourceDefinition = DEFINITION,
@@ -72,101 +167,7 @@ def view(
 
 
 def test_a_replica_shows_its_layers_and_states() -> None:
-    assert view() == {
-        "name": "r1",
-        "node_name": "n1",
-        "props": {"StorPoolName": "pthin"},
-        "layer_object": {
-            "type": "DRBD",
-            "children": [
-                {
-                    "type": "STORAGE",
-                    "storage": {
-                        "storage_volumes": [
-                            {
-                                "volume_number": 0,
-                                "device_path": "/dev/loop1",
-                                "allocated_size_kib": 8,
-                                "usable_size_kib": 20480,
-                                "disk_state": "[]",
-                            }
-                        ]
-                    },
-                }
-            ],
-            "drbd": {
-                "drbd_resource_definition": {
-                    "peer_slots": 7,
-                    "al_stripes": 1,
-                    "al_stripe_size_kib": 32,
-                    "port": -1,
-                    "transport_type": "IP",
-                    "down": False,
-                },
-                "node_id": 0,
-                "tcp_ports": [7000],
-                "peer_slots": 7,
-                "al_stripes": 1,
-                "al_size": 32,
-                "flags": ["INITIALIZED"],
-                "drbd_volumes": [
-                    {
-                        "drbd_volume_definition": {"volume_number": 0, "minor_number": 1000},
-                        "device_path": "/dev/drbd1000",
-                        "backing_device": "/dev/loop1",
-                        "allocated_size_kib": 8,
-                        "usable_size_kib": 20480,
-                    }
-                ],
-                "connections": {"n2": {"connected": True, "message": "Connected"}},
-                "promotion_score": 10101,
-                "may_promote": True,
-            },
-        },
-        "state": {"in_use": False},
-        "uuid": "r",
-        "create_timestamp": 5,
-        "observed": {"current": True, "settled": False},
-        "volumes": [
-            {
-                "volume_number": 0,
-                "storage_pool_name": "pthin",
-                "provider_kind": "FILE_THIN",
-                "device_path": "/dev/drbd1000",
-                "allocated_size_kib": 8,
-                "usable_size_kib": 20480,
-                "state": {
-                    "disk_state": "UpToDate",
-                    "replication_states": {
-                        "n2": {"replication_state": "SyncSource", "done_percentage": 12.5}
-                    },
-                },
-                "layer_data_list": [
-                    {
-                        "type": "DRBD",
-                        "data": {
-                            "drbd_volume_definition": {"volume_number": 0, "minor_number": 1000},
-                            "device_path": "/dev/drbd1000",
-                            "backing_device": "/dev/loop1",
-                            "allocated_size_kib": 8,
-                            "usable_size_kib": 20480,
-                        },
-                    },
-                    {
-                        "type": "STORAGE",
-                        "data": {
-                            "volume_number": 0,
-                            "device_path": "/dev/loop1",
-                            "allocated_size_kib": 8,
-                            "usable_size_kib": 20480,
-                            "disk_state": "[]",
-                        },
-                    },
-                ],
-                "uuid": "w",
-            }
-        ],
-    }
+    assert view() == REPLICA
 
 
 def test_what_is_not_known_now_is_not_claimed() -> None:
