@@ -254,7 +254,8 @@ class Agreement:
         volume = device.volume
         if self.core.role != Role.PRIMARY or volume.bitmap is None or device.slot < 0:
             return False
-        return volume.need_new_uuid and volume.bitmap.count(device.slot) > 0
+        pending = volume.need_new_uuid or bool(volume.rotating)
+        return pending and volume.bitmap.count(device.slot) > 0
 
     def _settings(self, peer: Peer) -> Settings:
         o = self.core.options
