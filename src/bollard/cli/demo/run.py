@@ -225,10 +225,11 @@ def run(options: argparse.Namespace) -> int:
     try:
         demo.run()
     except (DemoError, WrongBlock, ClientError, OSError) as error:
+        demo.servers.stop()
         return _failed(demo, error)
-    except KeyboardInterrupt:
-        _clean(demo)
-        return 130
+    except BaseException:
+        demo.servers.stop()
+        raise
     _summary(demo, time.monotonic() - started_s)
     if options.keep:
         _how_to_go_on(demo)
@@ -261,7 +262,6 @@ def is_settled(found: dict[str, Any]) -> bool:
 
 
 def _failed(demo: Demo, error: Exception) -> int:
-    demo.servers.stop()
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(f"\nThe demo failed in step '{demo.step}':", style="bold red", markup=False)
     console.print(f"  {error}", markup=False)
