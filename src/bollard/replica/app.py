@@ -6,6 +6,7 @@ The only place that reads arguments, signals and the environment.
 import argparse
 import logging
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -76,6 +77,7 @@ def _tls(arguments: argparse.Namespace) -> ssl.SSLContext | None:
 
 
 def _serve(arguments: argparse.Namespace) -> None:
+    _raise_file_limit()
     state = StateDir(arguments.state_dir)
     loop = Loop()
     listeners: list[NbdListener] = []
@@ -120,6 +122,13 @@ def _listener(loop: Loop, node: Node, where: str, tls: ssl.SSLContext | None) ->
     if not host or not port.isdigit():
         raise ValueError(f"--listen-nbd {where}: expected unix:/path or host:port")
     return NbdListener(loop, listen_tcp(host.strip("[]"), int(port)), node.exports, tls=tls)
+
+
+def _raise_file_limit() -> None:
+    """Every volume, peer and client is a descriptor."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _watch_signals(loop: Loop, shut_down: Callable[[], None]) -> None:

@@ -51,6 +51,7 @@ class Loop:
         self.failures = 0
         self._epoll = select.epoll()
         self._handlers: dict[int, tuple[Callable[[int], None], Callable[[], None] | None]] = {}
+        self._forgotten: set[int] = set()
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_count = 0
         self._deferred: list[Callable[[], None]] = []
@@ -80,6 +81,7 @@ class Loop:
         """Stop watching; must come before the file is closed. Unknown files are ignored."""
         if self._handlers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
+            self._forgotten.add(fd)
 
     def after(self, delay_s: float, call: Callable[[], None]) -> Timer:
         """Call once, `delay_s` from now."""
@@ -134,10 +136,12 @@ class Loop:
             ready = self._epoll.poll(timeout_s, _BATCH)
         except InterruptedError:
             ready = []
-        handlers = self._handlers
+        handlers, forgotten = self._handlers, self._forgotten
+        forgotten.clear()
         for fd, events in ready:
             entry = handlers.get(fd)
-            if entry is None:
+            # A number that was closed in this round may already belong to another file.
+            if entry is None or fd in forgotten:
                 continue
             handler, on_failure = entry
             try:

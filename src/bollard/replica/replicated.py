@@ -318,7 +318,9 @@ class ReplicatedResource:
     # -- driving the core
 
     def pump(self, event: e.Event) -> None:
-        """Feeds one event and everything that follows from it at once."""
+        """Feeds one event and everything that follows from it at once; nothing after `stop`."""
+        if self._stopped:
+            return
         self._queue.append(event)
         if self._pumping:
             return
@@ -383,8 +385,8 @@ class ReplicatedResource:
         self._tags += 1
         tag = self._tags
         self._answers[tag] = answered
-        if self.broken:
-            self._answer(a.Answer(tag, a.Code.INTERNAL, f"resource {self.spec.name}: {self.broken}"))
+        if self._stopped:
+            self._answer(a.Answer(tag, a.Code.INTERNAL, self.broken or "the resource was stopped"))
             return
         self.pump(make(tag))
 
@@ -395,8 +397,8 @@ class ReplicatedResource:
 
     def submit(self, cookie: int, done: Done, request: e.Request) -> None:
         """Hands one request to the core; `done` is called once."""
-        if self.broken:
-            done(cookie, errno.EIO, b"")
+        if self._stopped:
+            done(cookie, errno.EIO if self.broken else errno.ESHUTDOWN, b"")
             return
         self._requests[request.request] = (cookie, done)
         self.pump(request)

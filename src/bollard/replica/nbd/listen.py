@@ -4,6 +4,7 @@ It accepts and counts connections; what they say is the connection's business.
 """
 
 import errno
+import logging
 import os
 import socket
 import ssl
@@ -19,6 +20,8 @@ __all__ = ["ListenError", "NbdListener", "listen_tcp", "listen_unix"]
 
 _BACKLOG: Final = 128
 _MAX_CONNECTIONS: Final = 1024
+_REST_S: Final = 0.5
+_log = logging.getLogger(__name__)
 
 
 class ListenError(OSError):
@@ -117,14 +120,25 @@ class NbdListener:
         for connection in list(self.connections):
             connection.close()
 
+    def _rest(self, error: OSError) -> None:
+        """Out of descriptors or memory: clients wait in the queue for a while instead of spinning."""
+        _log.warning("NBD clients of %s must wait: %s", self.address, error.strerror)
+        self._loop.change(self._sock.fileno(), 0)
+        self._loop.after(_REST_S, self._wake)
+
+    def _wake(self) -> None:
+        if self._sock.fileno() >= 0:
+            self._loop.change(self._sock.fileno(), READ)
+
     def _on_ready(self, _events: int) -> None:
         while True:
             try:
                 sock, _ = self._sock.accept()
             except BlockingIOError:
                 return
-            except OSError:
-                # Out of descriptors, or the client is already gone: the next round tries again.
+            except OSError as error:
+                if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}:
+                    self._rest(error)
                 return
             if len(self.connections) >= _MAX_CONNECTIONS:
                 sock.close()

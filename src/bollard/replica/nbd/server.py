@@ -29,6 +29,7 @@ __all__ = ["NbdConnection"]
 _INPUT_BYTES: Final = 256 << 10
 _HELD_LIMIT_BYTES: Final = 64 << 20
 _IN_FLIGHT_LIMIT: Final = 1024
+_HANDSHAKE_S: Final = 30
 _MAX_EXTENTS: Final = 1024
 _MAX_ROUNDS: Final = 8
 _BROKEN: Final = select.EPOLLHUP | select.EPOLLERR
@@ -96,6 +97,7 @@ class NbdConnection:
         self._interest = READ
         self.closed = False
         loop.watch(self._fd, READ, self._on_ready, self.close)
+        self._patience = loop.after(_HANDSHAKE_S, self._give_up)
         self._flush()
 
     # -- life
@@ -108,12 +110,18 @@ class NbdConnection:
         if self.closed:
             return
         self.closed = True
+        self._patience.cancel()
         self._loop.forget(self._fd)
         self._sock.close()
         self.volume = None
         self._opening.abandon()
         if self._on_closed is not None:
             self._on_closed(self)
+
+    def _give_up(self) -> None:
+        if self.volume is None:
+            _log.info("NBD client did not finish its handshake in %d s; closing", _HANDSHAKE_S)
+            self.close()
 
     def _on_ready(self, events: int) -> None:
         if events & _BROKEN:
