@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from bollard.replica.metadata.bitmap import Bitmap as SlotBitmap
 from bollard.replica.protocol.errors import ProtocolError
 from bollard.replica.protocol.packets import Bitmap, CompressedBitmap, Payload
 from bollard.replica.protocol.rle import DECODE, code_of
@@ -16,12 +17,31 @@ PACKET_BYTES: Final = 4096 - 16
 WORDS_PER_PACKET: Final = PACKET_BYTES // WORD_BYTES
 CODE_BYTES: Final = PACKET_BYTES - 1
 RLE_VLI: Final = 2
+_BLOCK_BYTES: Final = 4096
 _STARTS_SET: Final = 0x80
 
 RunsFrom = Callable[[int], Iterable[tuple[int, int]]]
 """Set runs (first bit, count) in ascending order from a bit on."""
 WordsAt = Callable[[int, int], bytes]
 """`count` little-endian 64-bit words from a word on; bits past the end are zero."""
+
+
+def wire_bits(bitmap: SlotBitmap) -> int:
+    """Bits of the bitmap on the wire: always one for 4 KiB."""
+    return -(-bitmap.size_bytes // _BLOCK_BYTES)
+
+
+def slot_packets(bitmap: SlotBitmap, slot: int) -> Iterator[Bitmap | CompressedBitmap]:
+    """All packets of one slot, made one at a time; it must not change in between."""
+    scale, bits = bitmap.block_bytes // _BLOCK_BYTES, wire_bits(bitmap)
+
+    def runs(start: int) -> Iterator[tuple[int, int]]:
+        for first, count in bitmap.runs(slot, start // scale):
+            low, high = max(first * scale, start), min((first + count) * scale, bits)
+            if low < high:
+                yield low, high - low
+
+    return bitmap_packets(bits, runs, lambda first, count: bitmap.words(slot, first, count))
 
 
 def bitmap_packets(bits: int, runs_from: RunsFrom, words_at: WordsAt) -> Iterator[Bitmap | CompressedBitmap]:

@@ -64,7 +64,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     cram_hmac_alg: str = ""
     shared_secret: str = ""
     verify_alg: str = "crc32c"
-    csums_alg: str = ""
+    csums_alg: str = "sha256"
+    csums_after_crash_only: bool = True
     data_integrity_alg: str = ""
     after_sb_0pri: AfterSplitBrain = AfterSplitBrain.DISCONNECT
     after_sb_1pri: AfterSplitBrain = AfterSplitBrain.DISCONNECT
@@ -218,6 +219,7 @@ _READERS: Final[dict[str, tuple[str, _Parser]]] = {
     "shared-secret": ("shared_secret", str),
     "verify-alg": ("verify_alg", _hash_name),
     "csums-alg": ("csums_alg", _hash_name),
+    "csums-after-crash-only": ("csums_after_crash_only", _flag),
     "data-integrity-alg": ("data_integrity_alg", _hash_name),
     "after-sb-0pri": ("after_sb_0pri", _POLICIES.__getitem__),
     "after-sb-1pri": ("after_sb_1pri", _POLICIES.__getitem__),
@@ -243,7 +245,7 @@ OPTION_NAMES: Final = frozenset(_READERS)
 IGNORED: Final = frozenset(
     {
         "cpu-mask", "peer-ack-window", "peer-ack-delay", "max-io-depth", "sndbuf-size", "rcvbuf-size",
-        "csums-after-crash-only", "tcp-cork", "on-congestion", "congestion-fill", "congestion-extents",
+        "tcp-cork", "on-congestion", "congestion-fill", "congestion-extents",
         "socket-check-timeout", "transport", "load-balance-paths", "disk-barrier", "disk-flushes",
         "disk-drain", "md-flushes", "resync-after", "al-updates", "discard-zeroes-if-aligned",
         "disable-write-same", "disk-timeout", "read-balancing", "rs-discard-granularity", "c-plan-ahead",

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from bollard.replica.metadata.crc32c import crc32c_raw
 from bollard.replica.protocol.errors import ProtocolError
@@ -25,6 +25,9 @@ def digest_of(name: str) -> Digest | None:
     if name == "crc32c":
         return _crc32c
     if name in hashlib.algorithms_available and not name.startswith("shake"):
+        maker = getattr(hashlib, name, None)
+        if maker is not None:
+            return lambda data: cast(bytes, maker(data, usedforsecurity=False).digest())
         return lambda data: hashlib.new(name, data, usedforsecurity=False).digest()
     return None
 

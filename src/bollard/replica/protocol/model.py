@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from bollard.replica.protocol.generations import Generations
     from bollard.replica.protocol.meta_writer import MetaWriter
     from bollard.replica.protocol.outcomes import Decision, Side
+    from bollard.replica.protocol.pulling import Target
     from bollard.replica.protocol.reads import RemoteRead
     from bollard.replica.protocol.receiver import ReceivedEpoch
-    from bollard.replica.protocol.resync import Target
     from bollard.replica.protocol.verify import Run
     from bollard.replica.protocol.writes import FlushOp, WriteOp
 

@@ -11,6 +11,7 @@ from bollard.replica.protocol import events as e
 from bollard.replica.protocol import packets as p
 from bollard.replica.protocol.agree import Agreement
 from bollard.replica.protocol.changes import Changes
+from bollard.replica.protocol.checksums import Checksums
 from bollard.replica.protocol.commands import Channel
 from bollard.replica.protocol.config import ResourceConfig
 from bollard.replica.protocol.connect import Connector
@@ -61,6 +62,7 @@ class Resource:
         self.reads = Reads(self)
         self.receiver = Receiver(self)
         self.resync = Resync(self)
+        self.checksums = Checksums(self)
         self.verify = Verifier(self)
         self.promotion = Promotion(self)
         self.orders = Orders(self)
@@ -200,6 +202,7 @@ class Resource:
             p.NegDreply: self.reads.on_refused,
             p.RsDataRequest: resync.on_request,
             p.RsThinReq: resync.on_request,
+            p.CsumRsRequest: self.checksums.on_request,
             p.RsDataReply: resync.on_reply,
             p.RsWriteAck: resync.on_write_ack,
             p.RsIsInSync: resync.on_in_sync,

@@ -1,15 +1,15 @@
 """Resynchronisation: exchange of bitmaps, then the target pulls what differs; only those blocks move.
 
-A block that is being fetched is locked on the target, and one that is being read for it is locked on the source.
+A block that is being fetched is locked on the target, one that is being read for it on the source.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from bollard.replica.metadata.bitmap import Bitmap
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import packets as p
-from bollard.replica.protocol.bitmap_wire import BitmapReceiver, Runs, bitmap_packets
+from bollard.replica.protocol.bitmap_wire import BitmapReceiver, Runs, slot_packets, wire_bits
+from bollard.replica.protocol.checksums import GROUP_BYTES
 from bollard.replica.protocol.errors import ProtocolError
 from bollard.replica.protocol.events import Buffer
 from bollard.replica.protocol.exclusion import RangeCall
@@ -20,8 +20,9 @@ from bollard.replica.protocol.generations import (
     start_as_source,
     start_as_target,
 )
-from bollard.replica.protocol.model import Peer, PeerDevice, Timer
-from bollard.replica.protocol.outcomes import Decision, Rule
+from bollard.replica.protocol.model import EIO, Peer, PeerDevice
+from bollard.replica.protocol.outcomes import Decision
+from bollard.replica.protocol.pulling import Fetch, Part, Target
 from bollard.replica.protocol.states import DiskState, ReplState
 from bollard.replica.protocol.uuids import same
 
@@ -30,37 +31,6 @@ if TYPE_CHECKING:
 
 _BLOCK: Final = 4096
 _RETRY_S: Final = 1.0
-
-
-class Target:
-    """What a resync target keeps while it pulls."""
-
-    def __init__(self, link: int, start_uuid: int) -> None:
-        self.link = link
-        self.start_uuid = start_uuid
-        self.cursor = 0
-        self.in_flight: dict[int, RangeCall] = {}
-        self.in_flight_bytes = 0
-        self.failed = 0
-        self.running = False
-        self.source_ready = False
-        self.finishing = False
-        self.timer: Timer | None = None
-        self.next_s = 0.0
-
-
-def _wire_bits(bitmap: Bitmap) -> int:
-    """Bits of the bitmap on the wire: always one for 4 KiB."""
-    return -(-bitmap.size_bytes // _BLOCK)
-
-
-def _wire_runs(bitmap: Bitmap, slot: int, start: int) -> Iterator[tuple[int, int]]:
-    """Set runs in wire bits from `start` on."""
-    scale, end = bitmap.block_bytes // _BLOCK, _wire_bits(bitmap)
-    for first, count in bitmap.runs(slot, start // scale):
-        low, high = max(first * scale, start), min((first + count) * scale, end)
-        if low < high:
-            yield low, high - low
 
 
 class Resync:
@@ -97,7 +67,7 @@ class Resync:
         self.r.disks.refresh(volume)
         device.repl = ReplState.WF_BITMAP_S
         device.disk = min(device.disk, DiskState.OUTDATED)
-        device.bitmap_in = BitmapReceiver(_wire_bits(bitmap))
+        device.bitmap_in = BitmapReceiver(wire_bits(bitmap))
         self._send_bitmap(device)
 
     def start_target(self, device: PeerDevice, plan: Decision) -> None:
@@ -119,21 +89,18 @@ class Resync:
         if plan.full:
             bitmap.set_all(device.slot)
         device.repl = ReplState.WF_BITMAP_T
-        device.resync = Target(device.peer.link, started.start_uuid)
-        device.bitmap_in = BitmapReceiver(_wire_bits(bitmap))
-        equal = plan.rule in (Rule.BOTH_OFF, Rule.RECONNECTED, Rule.LOST_QUORUM, Rule.CRASHED_PRIMARY)
-        self.core.log("info", f"volume {volume.number}: target of {device.peer.config.name}, equal {equal}")
+        digest = self.r.checksums.choose(device, plan)
+        device.resync = Target(device.peer.link, started.start_uuid, digest)
+        device.bitmap_in = BitmapReceiver(wire_bits(bitmap))
+        name = device.peer.config.name
+        how = "fetching all" if digest is None else "comparing checksums"
+        self.core.log("info", f"volume {volume.number}: target of {name}, {how}")
         self.r.disks.set_disk(volume, min(volume.disk, DiskState.OUTDATED))
 
     def _send_bitmap(self, device: PeerDevice) -> None:
         bitmap, slot = device.volume.bitmap, device.slot
         assert bitmap is not None
-        packets = bitmap_packets(
-            _wire_bits(bitmap),
-            lambda start: _wire_runs(bitmap, slot, start),
-            lambda first, count: bitmap.words(slot, first, count),
-        )
-        for packet in packets:
+        for packet in slot_packets(bitmap, slot):
             self.core.send(device.peer, packet, device.volume.number)
 
     def on_bitmap(self, peer: Peer, number: int, packet: p.Bitmap | p.CompressedBitmap) -> None:
@@ -172,13 +139,13 @@ class Resync:
         assert writer is not None
 
         def bits_saved() -> None:
-            if self._current(device, target):
+            if self.current(device, target):
                 volume.disk = DiskState.INCONSISTENT
                 self.core.changed = True
                 self.r.disks.refresh(volume, flags_saved)
 
         def flags_saved() -> None:
-            if not self._current(device, target):
+            if not self.current(device, target):
                 return
             device.repl = ReplState.SYNC_TARGET
             self._count(device)
@@ -202,7 +169,8 @@ class Resync:
             f"{device.out_of_sync_total_bits} blocks",
         )
 
-    def _current(self, device: PeerDevice, target: Target) -> bool:
+    def current(self, device: PeerDevice, target: Target) -> bool:
+        """Whether this is still the resync that runs."""
         return device.resync is target and device.peer.link == target.link and device.peer.connected
 
     # -- the target
@@ -227,7 +195,7 @@ class Resync:
             if first is None:
                 break
             end = bitmap.next_clear(slot, first)
-            limit = core.options.resync_request_bytes
+            limit = core.options.resync_request_bytes if target.digest is None else GROUP_BYTES
             stop = bitmap.bits if end is None else end
             aligned = (first * block // limit + 1) * limit // block
             stop = min(stop, aligned if aligned > first else first + 1)
@@ -235,11 +203,11 @@ class Resync:
             length = min(stop * block, volume.size_bytes) - start_byte
             target.cursor = stop
             self._fetch(device, target, start_byte, length)
-        if not target.in_flight:
+        if not target.in_flight_bytes:
             self._at_end(device, target)
 
     def _pull_if_current(self, device: PeerDevice, target: Target) -> None:
-        if self._current(device, target):
+        if self.current(device, target):
             self._pull(device, target)
 
     def _throttled(self, device: PeerDevice, target: Target) -> bool:
@@ -252,94 +220,97 @@ class Resync:
         return True
 
     def _fetch(self, device: PeerDevice, target: Target, start: int, length: int) -> None:
-        core = self.core
-        block_id = core.next_op()
+        core, volume = self.core, device.volume
         rate = core.options.resync_bytes_per_s
         if rate:
             target.next_s = max(target.next_s, core.now_s - 0.1) + length / rate
 
-        def ask() -> None:
-            if self._current(device, target):
-                packet = p.RsDataRequest(start >> 9, block_id, length)
-                core.send(device.peer, packet, device.volume.number)
+        def go() -> None:
+            if not self.current(device, target):
+                volume.busy.leave(fetch)
+            elif target.digest is None:
+                self.ask(device, target, fetch)
             else:
-                device.volume.busy.leave(lock)
+                self.r.checksums.compare(device, target, fetch)
 
-        lock = RangeCall(start, start + length, ask)
-        target.in_flight[block_id] = lock
+        fetch = Fetch(start, start + length, go)
         target.in_flight_bytes += length
-        if device.volume.busy.enter(lock):
-            ask()
+        if volume.busy.enter(fetch):
+            go()
+
+    def ask(self, device: PeerDevice, target: Target, fetch: Fetch) -> None:
+        """The range is locked: have all of it sent."""
+        block_id = self.core.next_op()
+        target.asked(block_id, fetch.start, fetch.end, fetch)
+        packet = p.RsDataRequest(fetch.start >> 9, block_id, fetch.end - fetch.start)
+        self.core.send(device.peer, packet, device.volume.number)
 
     def on_reply(self, peer: Peer, number: int, packet: p.RsDataReply) -> None:
         device = peer.devices.get(number)
         target = device.resync if device is not None else None
-        lock = self._lock_of(target, packet.block_id, packet.sector)
-        if device is None or target is None or lock is None:
+        part = target.find(packet.block_id, packet.sector << 9) if target is not None else None
+        if device is None or target is None or part is None:
             raise ProtocolError(
                 "RS_DATA_REPLY", expected="an answer to a request", got=f"id {packet.block_id:#x}"
             )
-        if len(packet.data) != lock.end - lock.start:
-            raise ProtocolError("RS_DATA_REPLY", expected=lock.end - lock.start, got=len(packet.data))
+        if len(packet.data) != part.end - part.start:
+            raise ProtocolError("RS_DATA_REPLY", expected=part.end - part.start, got=len(packet.data))
         self.r.digests.check(peer, packet.data, packet.digest)
         tag = self.core.disk_tag(
-            device.volume, lambda errno, _data: self._block_written(device, target, packet, lock, errno)
+            device.volume, lambda errno, _data: self._block_written(device, target, packet, part, errno)
         )
         device.received_bytes += len(packet.data)
-        lock.writing = True
-        self.core.out.append(a.WriteDisk(tag, number, lock.start, packet.data))
-
-    @staticmethod
-    def _lock_of(target: Target | None, block_id: int, sector: int) -> RangeCall | None:
-        if target is None:
-            return None
-        lock = target.in_flight.get(block_id)
-        return lock if lock is not None and lock.start == sector << 9 else None
+        part.writing = True
+        part.fetch.writes += 1
+        self.core.out.append(a.WriteDisk(tag, number, part.start, packet.data))
 
     def _block_written(
-        self, device: PeerDevice, target: Target, packet: p.RsDataReply, lock: RangeCall, errno: int
+        self, device: PeerDevice, target: Target, packet: p.RsDataReply, part: Part, errno: int
     ) -> None:
-        volume, size = device.volume, lock.end - lock.start
-        current = self._current(device, target)
-        if not errno and volume.bitmap is not None and current:
-            volume.bitmap.clean(device.slot, lock.start, size)
+        volume, size = device.volume, part.end - part.start
+        if not errno and volume.bitmap is not None and self.current(device, target):
+            volume.bitmap.clean(device.slot, part.start, size)
             device.resynced_bytes += size
             device.last_resync_bytes += size
             ack = p.RsWriteAck(packet.sector, packet.block_id, size)
             self.core.send(device.peer, ack, volume.number)
-        target.in_flight.pop(packet.block_id, None)
-        target.in_flight_bytes -= size
-        volume.busy.leave(lock)
+        target.settle(packet.block_id, part, volume.busy)
         if errno and volume.disk_open:
             self.r.disks.write_failed(volume)
-        elif self._current(device, target):
+        elif self.current(device, target):
             self._pull(device, target)
 
     def on_in_sync(self, peer: Peer, number: int, packet: p.RsIsInSync) -> None:
         """The source found the digest equal: nothing to write."""
-        self._settle_request(peer, number, packet.block_id, in_sync=True)
+        self._without_data(peer, number, packet, in_sync=True)
 
     def on_refused(
         self, peer: Peer, number: int, packet: p.NegRsDreply | p.RsCancel | p.RsCancelAhead
     ) -> None:
         """The source could not or would not serve a block: it stays out of sync for now."""
-        self._settle_request(peer, number, packet.block_id, in_sync=False)
+        self._without_data(peer, number, packet, in_sync=False)
 
-    def _settle_request(self, peer: Peer, number: int, block_id: int, *, in_sync: bool) -> None:
+    def _without_data(
+        self,
+        peer: Peer,
+        number: int,
+        packet: p.RsIsInSync | p.NegRsDreply | p.RsCancel | p.RsCancelAhead,
+        *,
+        in_sync: bool,
+    ) -> None:
         device = peer.devices.get(number)
         target = device.resync if device is not None else None
-        lock = target.in_flight.pop(block_id, None) if target is not None else None
-        if device is None or target is None or lock is None:
+        part = target.find(packet.block_id, packet.sector << 9) if target is not None else None
+        if device is None or target is None or part is None:
             return
-        size = lock.end - lock.start
-        target.in_flight_bytes -= size
+        if in_sync and target.digest is None:
+            raise ProtocolError("RS_IS_IN_SYNC", expected="data: no digest was sent", got="no data")
         if in_sync:
             assert device.volume.bitmap is not None
-            device.volume.bitmap.clean(device.slot, lock.start, size)
-            device.resynced_bytes += size
+            device.volume.bitmap.clean(device.slot, part.start, part.end - part.start)
         else:
             target.failed += 1
-        device.volume.busy.leave(lock)
+        target.settle(packet.block_id, part, device.volume.busy)
         self._pull(device, target)
 
     def _at_end(self, device: PeerDevice, target: Target) -> None:
@@ -360,8 +331,8 @@ class Resync:
             target.finishing = False
             if errno and volume.disk_open:
                 self.r.disks.write_failed(volume)
-            elif self._current(device, target):
-                if bitmap.count(device.slot) or target.in_flight:
+            elif self.current(device, target):
+                if bitmap.count(device.slot) or target.in_flight_bytes:
                     self._again(device, target)
                 else:
                     self._finish(device, target)
@@ -369,7 +340,7 @@ class Resync:
         self.core.out.append(a.FlushDisk(self.core.disk_tag(volume, flushed), volume.number))
 
     def _again(self, device: PeerDevice, target: Target) -> None:
-        if self._current(device, target):
+        if self.current(device, target):
             target.cursor = 0
             self._pull(device, target)
 
@@ -407,38 +378,57 @@ class Resync:
     # -- the source
 
     def on_request(self, peer: Peer, number: int, packet: p.RsDataRequest | p.RsThinReq) -> None:
-        device = peer.devices.get(number)
         start, size = packet.sector << 9, packet.size_bytes
+        device = self.served(peer, number, start, size, packet.block_id)
+        if device is not None:
+            self.serve(device, start, size, lambda errno, data: self.reply(device, packet, errno, data))
+
+    def served(self, peer: Peer, number: int, start: int, size: int, block_id: int) -> PeerDevice | None:
+        """The device if it can be read for a resync of the peer; else the peer was told."""
+        device = peer.devices.get(number)
         if device is None or not 0 < size <= 1 << 20 or start + size > device.volume.size_bytes:
-            raise ProtocolError(
-                "RS_DATA_REQUEST", expected="a range inside the volume", got=f"{start}+{size}"
-            )
-        volume, link = device.volume, peer.link
-        if device.repl != ReplState.SYNC_SOURCE or not volume.disk_open:
-            self.core.send(peer, p.RsCancel(packet.sector, packet.block_id, size), number)
-            return
+            raise ProtocolError("resync request", expected="a range inside the volume", got=f"{start}+{size}")
+        if device.repl != ReplState.SYNC_SOURCE or not device.volume.disk_open:
+            self.core.send(peer, p.RsCancel(start >> 9, block_id, size), number)
+            return None
+        return device
+
+    def serve(self, device: PeerDevice, start: int, size: int, answer: Callable[[int, Buffer], None]) -> None:
+        """Read while nobody writes there; `answer(errno, data)` before somebody can, if the link stands."""
+        volume, peer, link = device.volume, device.peer, device.peer.link
 
         def read() -> None:
             if not volume.disk_open or peer.link != link:
-                done(5, b"")
+                done(EIO, b"")
                 return
             tag = self.core.disk_tag(volume, done)
-            self.core.out.append(a.ReadDisk(tag, number, start, size))
+            self.core.out.append(a.ReadDisk(tag, volume.number, start, size))
 
         def done(errno: int, data: Buffer) -> None:
             if peer.link == link:
-                if errno:
-                    self.core.send(peer, p.NegRsDreply(packet.sector, packet.block_id, size), number)
-                else:
-                    digest = self.r.digests.integrity(peer, data)
-                    reply = p.RsDataReply(packet.sector, packet.block_id, 0, 0, data, digest)
-                    self.core.send(peer, reply, number)
-                    device.sent_bytes += size
+                answer(errno, data)
             volume.busy.leave(lock)
 
         lock = RangeCall(start, start + size, read)
         if volume.busy.enter(lock):
             read()
+
+    def reply(
+        self,
+        device: PeerDevice,
+        packet: p.RsDataRequest | p.RsThinReq | p.CsumRsRequest,
+        errno: int,
+        data: Buffer,
+    ) -> None:
+        """Data, or that it could not be read."""
+        peer, number = device.peer, device.volume.number
+        if errno:
+            refusal = p.NegRsDreply(packet.sector, packet.block_id, packet.size_bytes)
+            self.core.send(peer, refusal, number)
+            return
+        digest = self.r.digests.integrity(peer, data)
+        self.core.send(peer, p.RsDataReply(packet.sector, packet.block_id, 0, 0, data, digest), number)
+        device.sent_bytes += packet.size_bytes
 
     def on_write_ack(self, peer: Peer, number: int, packet: p.RsWriteAck) -> None:
         device = peer.devices.get(number)
@@ -479,7 +469,4 @@ class Resync:
             return
         if target.timer is not None:
             target.timer.cancel()
-        locks, target.in_flight = list(target.in_flight.items()), {}
-        for _, lock in locks:
-            if not lock.blockers and not lock.writing:
-                device.volume.busy.leave(lock)
+        target.abandon(device.volume.busy)

@@ -49,7 +49,8 @@ class History:
     def __init__(self, seed: int, options: Options | None = None, *, diskful: int = 2, witnesses: int = 1) -> None:
         self.random = Random(seed ^ 0x5EED)
         self.seed = seed
-        self.options = options or default_options(self.random)
+        chosen = options or default_options(self.random)
+        self.options = options or msgspec.structs.replace(chosen, csums_after_crash_only=seed % 2 == 0)
         self.cluster = Cluster(
             seed, self.options, diskful=diskful, witnesses=witnesses, volume_bytes=VOLUME_BYTES
         )
