@@ -54,6 +54,20 @@ class LoseNode(Command, frozen=True):
     node: str
 
 
+class EvacuateNode(Command, frozen=True):
+    """Move all replicas away, to these nodes, or to any but those."""
+
+    node: str
+    targets: tuple[str, ...] = ()
+    not_targets: tuple[str, ...] = ()
+
+
+class RestoreNode(Command, frozen=True):
+    """Take a node back that is being evacuated or was evicted."""
+
+    node: str
+
+
 class CreateNetInterface(Command, frozen=True):
     node: str
     net_interface: NewNetInterface

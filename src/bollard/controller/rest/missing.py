@@ -37,7 +37,7 @@ class Missing(msgspec.Struct, frozen=True):
 
 _TOKENS = Capability("token authentication", "Let the API listen on loopback only, or put a proxy before it.")
 _ENCRYPTION = Capability("encryption of volumes", "Encrypt inside the volume, with LUKS on the device.")
-_EVACUATION = Capability("evacuating nodes", "Create replicas elsewhere, then delete those on the node.")
+_EVICTION = Capability("evicting a node by hand", "Evacuate the node, or declare it lost.")
 _NODE_CONFIG = Capability("reading and changing a satellite's configuration", "Edit its configuration file.")
 _RECONNECT = Capability(
     "reconnecting to a satellite on request", "The controller reconnects by itself; restart the satellite."
@@ -77,10 +77,8 @@ TABLE: tuple[Missing, ...] = (
     Missing("POST", "/v1/nodes/ebs", _EBS),
     Missing("GET", "/v1/nodes/{node}/config", _NODE_CONFIG),
     Missing("PUT", "/v1/nodes/{node}/config", _NODE_CONFIG),
-    Missing("PUT", "/v1/nodes/{node}/evacuate", _EVACUATION),
-    Missing("PUT", "/v1/nodes/{node}/evict", _EVACUATION),
+    Missing("PUT", "/v1/nodes/{node}/evict", _EVICTION),
     Missing("PUT", "/v1/nodes/{node}/reconnect", _RECONNECT),
-    Missing("PUT", "/v1/nodes/{node}/restore", _EVACUATION),
     *(
         Missing("POST", f"/v1/nodes/exec/drbd-reactorctl/{verb}", _REACTOR)
         for verb in ("disable", "enable", "evict", "restart", "status")

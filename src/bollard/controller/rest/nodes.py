@@ -5,11 +5,19 @@ from starlette.responses import Response
 from bollard.controller.rest import find
 from bollard.controller.rest.call import Call
 from bollard.controller.rest.routing import Route
-from bollard.domain.commands import CreateNode, DeleteNode, LoseNode, ModifyNode
+from bollard.domain.commands import (
+    CreateNode,
+    DeleteNode,
+    EvacuateNode,
+    LoseNode,
+    ModifyNode,
+    RestoreNode,
+)
+from bollard.domain.errors import Subject, Unsupported
 from bollard.domain.nodes import Node
 from bollard.wire.rest.bodies import props
 from bollard.wire.rest.codes import Act, Noun
-from bollard.wire.rest.nodes import NodeBody, NodeModify, NodeView, node_view
+from bollard.wire.rest.nodes import NodeBody, NodeEvacuate, NodeModify, NodeRestore, NodeView, node_view
 
 
 def selected(call: Call) -> list[Node]:
@@ -65,6 +73,27 @@ async def lose_node(call: Call) -> Response:
     return await call.run(LoseNode(node=call.names["node"]))
 
 
+async def evacuate_node(call: Call) -> Response:
+    """Move all replicas away from a node; it goes on while the nodes work."""
+    body: NodeEvacuate = await call.body()
+    return await call.run(
+        EvacuateNode(node=call.names["node"], targets=body.target or (), not_targets=body.do_not_target or ())
+    )
+
+
+async def restore_node(call: Call) -> Response:
+    """Take a node back that is being evacuated or was evicted."""
+    body: NodeRestore = await call.body()
+    if body.delete_resources or body.delete_snapshots:
+        raise Unsupported(
+            Subject.REQUEST,
+            call.names["node"],
+            "Restoring a node keeps what is on it",
+            correction="Restore the node, then delete what is not wanted there.",
+        )
+    return await call.run(RestoreNode(node=call.names["node"]))
+
+
 ROUTES = (
     Route(
         method="GET",
@@ -93,4 +122,18 @@ ROUTES = (
     ),
     Route(method="DELETE", path="/v1/nodes/{node}", handler=delete_node, act=Act.DELETE, noun=Noun.NODE),
     Route(method="DELETE", path="/v1/nodes/{node}/lost", handler=lose_node, act=Act.DELETE, noun=Noun.NODE),
+    Route(
+        method="PUT",
+        path="/v1/nodes/{node}/evacuate",
+        handler=evacuate_node,
+        body=NodeEvacuate,
+        optional_body=True,
+    ),
+    Route(
+        method="PUT",
+        path="/v1/nodes/{node}/restore",
+        handler=restore_node,
+        body=NodeRestore,
+        optional_body=True,
+    ),
 )

@@ -7,6 +7,7 @@ from bollard.planning.assess import assess
 from bollard.planning.decide import (
     definitions,
     disks,
+    evacuations,
     groups,
     net_interfaces,
     nodes,
@@ -31,6 +32,8 @@ def decide(command: c.Command, world: World) -> Decision:
     match command:
         case c.CreateNode() | c.ModifyNode() | c.DeleteNode() | c.LoseNode():
             return nodes.decide(command, world)
+        case c.EvacuateNode() | c.RestoreNode():
+            return evacuations.decide(command, world)
         case c.CreateNetInterface() | c.ModifyNetInterface() | c.DeleteNetInterface():
             return net_interfaces.decide(command, world)
         case c.CreatePoolDefinition() | c.ModifyPoolDefinition() | c.DeletePoolDefinition():

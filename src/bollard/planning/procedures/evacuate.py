@@ -10,6 +10,7 @@ import msgspec
 
 from bollard.domain.answers import Entry
 from bollard.domain.errors import Conflict, Exhausted
+from bollard.domain.ids import NodeName
 from bollard.domain.nodes import Node, NodePhase
 from bollard.domain.procedures import Procedure, Verb
 from bollard.domain.resources import DiskKind, Resource, ResourceDefinition
@@ -24,8 +25,19 @@ NEXT: dict[str, str | None] = {MOVING: None}
 """The table of phases; None ends the procedure."""
 
 
-def start(draft: Draft, node: Node) -> None:
-    """Mark the node and begin."""
+_TARGETS = "targets"
+_NOT_TARGETS = "not-targets"
+
+
+def start(
+    draft: Draft,
+    node: Node,
+    *,
+    targets: tuple[NodeName, ...] = (),
+    not_targets: tuple[NodeName, ...] = (),
+) -> None:
+    """Mark the node and begin; new replicas come to `targets` only, or to all nodes but `not_targets`."""
+    lists = ((_TARGETS, targets), (_NOT_TARGETS, not_targets))
     draft.put(msgspec.structs.replace(node, phase=NodePhase.EVACUATING))
     draft.put(
         Procedure(
@@ -33,6 +45,7 @@ def start(draft: Draft, node: Node) -> None:
             uuid=draft.world.draw.uuid(),
             phase=MOVING,
             node=node.name,
+            arguments={key: ",".join(names) for key, names in lists if names},
             started_ms=draft.world.now_ms,
             revision=draft.cluster.revision + 1,
             message="Replicas are moved to other nodes.",
@@ -49,13 +62,13 @@ def advance(draft: Draft, procedure: Procedure) -> list[Entry]:
         return []
     mine = draft.cluster.resources_on(node.name)
     for resource in mine:
-        _move(draft, resource)
+        _move(draft, resource, procedure)
     if not mine:
         draft.drop(procedure)
     return []
 
 
-def _move(draft: Draft, resource: Resource) -> None:
+def _move(draft: Draft, resource: Resource, procedure: Procedure) -> None:
     definition = draft.definition(resource.definition)
     assert definition is not None
     seen = replicas.online_seen(draft.world, resource)
@@ -70,23 +83,35 @@ def _move(draft: Draft, resource: Resource) -> None:
     if not resource.diskful or complete >= max(1, wanted):
         replicas.bury(draft, resource)
     elif len(staying) < wanted:
-        _place_another(draft, definition, others)
+        _place_another(draft, definition, others, procedure)
 
 
 def _leaving(draft: Draft, resource: Resource) -> bool:
     return draft.node(resource.node).phase is not NodePhase.NORMAL
 
 
-def _place_another(draft: Draft, definition: ResourceDefinition, others: list[Resource]) -> None:
+def _listed(procedure: Procedure, key: str) -> tuple[NodeName, ...]:
+    text = procedure.arguments.get(key, "")
+    return tuple(NodeName(name) for name in text.split(",")) if text else ()
+
+
+def _place_another(
+    draft: Draft, definition: ResourceDefinition, others: list[Resource], procedure: Procedure
+) -> None:
     """A new replica elsewhere; a tie-breaker that is there already gets a disk."""
+    wanted = draft.group_of(definition).select_filter
+    targets = _listed(procedure, _TARGETS)
+    if targets:
+        wanted = msgspec.structs.replace(wanted, node_names=targets)
+    users = tuple(one.node for one in others if not one.diskful and one.made_by != "tie-breaker")
     request = placement.Request(
         name=definition.name,
         count=1,
         size_kib=replicas.gross_total(draft, definition),
-        filter=draft.group_of(definition).select_filter,
+        filter=wanted,
         layers=replicas.stack_of(definition),
         on=tuple(one.node for one in replicas.diskful(others)),
-        excluded=tuple(one.node for one in others if not one.diskful and one.made_by != "tie-breaker"),
+        excluded=(*users, *_listed(procedure, _NOT_TARGETS)),
         maps=effective.definition_maps(draft.cluster, definition),
     )
     try:

@@ -1,0 +1,190 @@
+"""The life of a volume through the public API: real service and decisions, satellites that act at once."""
+
+import asyncio
+from typing import Any
+
+from bollard.wire.rest import codes
+from recorded import Town
+from rest_driver import Driver
+
+GIB = 1024 * 1024
+
+
+async def cluster() -> tuple[Town, Driver]:
+    """Three nodes with a thin pool each."""
+    town = Town()
+    driver = await town.start()
+    for number in (1, 2, 3):
+        link = {
+            "name": "default",
+            "address": f"10.99.0.1{number}",
+            "satellite_port": 3366,
+            "satellite_encryption_type": "PLAIN",
+        }
+        assert (
+            await driver.ask("POST", "/v1/nodes", {"name": f"n{number}", "net_interfaces": [link]})
+        ).status == 201
+        made = await driver.ask(
+            "POST",
+            f"/v1/nodes/n{number}/storage-pools",
+            {
+                "storage_pool_name": "pthin",
+                "provider_kind": "FILE_THIN",
+                "props": {"StorDriver/FileDir": f"/srv/recorded/pools/n{number}/thin"},
+            },
+        )
+        assert made.status == 201, made.content
+    await town.quiet()
+    return town, driver
+
+
+async def spawn(town: Town, driver: Driver, name: str = "r1", count: int = 2) -> list[dict[str, Any]]:
+    """A group and a volume from it; returns the entries of the spawn."""
+    await driver.ask("POST", "/v1/resource-groups", {"name": "g1", "select_filter": {"place_count": count}})
+    reply = await driver.ask(
+        "POST",
+        "/v1/resource-groups/g1/spawn",
+        {"resource_definition_name": name, "volume_sizes": [GIB]},
+    )
+    assert reply.status == 201, reply.content
+    await town.quiet()
+    entries: list[dict[str, Any]] = reply.json
+    return entries
+
+
+async def places(driver: Driver, name: str = "r1") -> dict[str, tuple[str, ...]]:
+    """The flags of a resource by node."""
+    found = (await driver.ask("GET", f"/v1/view/resources?resources={name}")).json
+    return {each["node_name"]: tuple(each.get("flags", ())) for each in found}
+
+
+TIE_BREAKER = ("DISKLESS", "DRBD_DISKLESS", "TIE_BREAKER")
+
+
+def test_a_volume_is_spawned_explained_and_shown() -> None:
+    async def story() -> None:
+        town, driver = await cluster()
+        entries = await spawn(town, driver)
+        assert not any(codes.is_error(entry["ret_code"]) for entry in entries)
+        explained = next(entry["explanation"] for entry in entries if "explanation" in entry)
+        assert sum(each["chosen"] for each in explained) == 2
+        found = await places(driver)
+        assert sorted(found.values()) == [(), (), TIE_BREAKER]
+        shown = (await driver.ask("GET", "/v1/view/resources")).json
+        disks = {each["node_name"]: each["volumes"][0]["state"]["disk_state"] for each in shown}
+        assert sorted(disks.values()) == ["Diskless", "UpToDate", "UpToDate"]
+        assert all(each["observed"] == {"current": True, "settled": True} for each in shown)
+        definition = (await driver.ask("GET", "/v1/resource-definitions/r1")).json
+        assert definition["props"]["DrbdOptions/Resource/quorum"] == "majority"
+        assert (await driver.ask("GET", "/v1/resource-definitions/r1/sync-status")).json["synced_on_all"]
+
+    asyncio.run(story())
+
+
+def test_a_volume_grows_and_does_not_shrink() -> None:
+    async def story() -> None:
+        town, driver = await cluster()
+        await spawn(town, driver)
+        volume = "/v1/resource-definitions/r1/volume-definitions/0"
+        assert (await driver.ask("PUT", volume, {"size_kib": 2 * GIB})).status == 200
+        await town.quiet()
+        shown = (await driver.ask("GET", volume)).json
+        assert (shown["size_kib"], shown.get("flags")) == (2 * GIB, None)
+        refused = await driver.ask("PUT", volume, {"size_kib": GIB})
+        assert refused.status == 500
+        assert codes.code_of(refused.codes[0]) == codes.FAIL["INVLD_VLM_SIZE"]
+
+    asyncio.run(story())
+
+
+def test_a_disk_moves_to_another_node() -> None:
+    async def story() -> None:
+        town, driver = await cluster()
+        await spawn(town, driver)
+        before = await places(driver)
+        spare = next(node for node, flags in before.items() if flags)
+        source = next(node for node, flags in before.items() if not flags)
+        moved = await driver.ask(
+            "PUT", f"/v1/resource-definitions/r1/resources/{spare}/migrate-disk/{source}/pthin"
+        )
+        assert moved.status == 200, moved.content
+        for _ in range(5):
+            await town.quiet()
+        after = await places(driver)
+        assert after[spare] == ()
+        assert sorted(after.values()) == [(), (), TIE_BREAKER]
+        assert after[source] == TIE_BREAKER
+
+    asyncio.run(story())
+
+
+def test_a_node_is_evacuated_and_taken_back() -> None:
+    async def story() -> None:
+        town, driver = await cluster()
+        await spawn(town, driver)
+        leaving = next(node for node, flags in (await places(driver)).items() if not flags)
+        assert (await driver.ask("PUT", f"/v1/nodes/{leaving}/evacuate", {})).status == 200
+        assert (await driver.ask("PUT", f"/v1/nodes/{leaving}/evacuate")).json == []
+        for _ in range(8):
+            await town.quiet()
+        after = await places(driver)
+        assert leaving not in after
+        assert list(after.values()) == [(), ()]
+        refused = await driver.ask(
+            "POST", f"/v1/resource-definitions/r1/resources/{leaving}", {"resource": {}}
+        )
+        assert codes.code_of(refused.codes[0]) == codes.FAIL["EVACUATING"]
+        assert (await driver.ask("GET", f"/v1/nodes/{leaving}")).json["flags"] == ["EVACUATE"]
+        both = {"target": ["n1"], "do_not_target": ["n2"]}
+        assert (await driver.ask("PUT", "/v1/nodes/n1/evacuate", both)).status == 500
+        assert (await driver.ask("PUT", f"/v1/nodes/{leaving}/restore", {})).status == 200
+        await town.quiet()
+        assert "flags" not in (await driver.ask("GET", f"/v1/nodes/{leaving}")).json
+        assert (await driver.ask("PUT", f"/v1/nodes/{leaving}/restore", {})).status == 500
+
+    asyncio.run(story())
+
+
+def test_a_node_that_is_away_holds_up_nothing() -> None:
+    async def story() -> None:
+        town, driver = await cluster()
+        await spawn(town, driver)
+        away = next(node for node, flags in (await places(driver)).items() if not flags)
+        await town.act(["stop", "process", away])
+        changed = await driver.ask(
+            "PUT", "/v1/resource-definitions/r1", {"override_props": {"DrbdOptions/Net/protocol": "C"}}
+        )
+        assert changed.status == 200
+        warnings = [code for code in changed.codes if codes.severity_of(code) is codes.Mask.WARN]
+        assert {codes.code_of(code) for code in warnings} == {codes.WARN["NOT_CONNECTED"]}
+        gone = await driver.ask("DELETE", "/v1/resource-definitions/r1")
+        assert gone.status == 200
+        assert await places(driver) == {}
+        again = await driver.ask("POST", "/v1/resource-definitions", {"resource_definition": {"name": "r1"}})
+        assert again.status == 201
+        await town.act(["start", "process", away])
+        assert not town.service.cluster.tombstones
+
+    asyncio.run(story())
+
+
+def test_what_is_in_use_stays() -> None:
+    async def story() -> None:
+        town, driver = await cluster()
+        await spawn(town, driver)
+        user = next(node for node, flags in (await places(driver)).items() if not flags)
+        await town.act(["r1", "becomes", "Primary", "on", user])
+        for path in (f"/v1/resource-definitions/r1/resources/{user}", "/v1/resource-definitions/r1"):
+            refused = await driver.ask("DELETE", path)
+            assert codes.code_of(refused.codes[0]) == codes.FAIL["IN_USE"], refused.content
+        assert len(await places(driver)) == 3
+        await town.act(["r1", "becomes", "Secondary", "on", user])
+        assert (await driver.ask("DELETE", "/v1/resource-definitions/r1")).status == 200
+        await town.quiet()
+        for number in (1, 2, 3):
+            assert (await driver.ask("DELETE", f"/v1/nodes/n{number}/storage-pools/pthin")).status == 200
+            assert (await driver.ask("DELETE", f"/v1/nodes/n{number}")).status == 200
+        await town.quiet()
+        assert (await driver.ask("GET", "/v1/nodes")).json == []
+
+    asyncio.run(story())
