@@ -193,8 +193,10 @@ def test_what_does_not_decode_is_set_aside_and_the_rest_is_there(place: Place) -
     assert by_key(loaded.records) == {Key("N1"): node("n1")}
     assert {(it.kind, it.key): it.body for it in loaded.quarantined} == rows
     assert all(it.reason for it in loaded.quarantined)
+    assert {(it.kind, it.key) for it in loaded.set_aside} == set(rows)
     again = with_store(place, lambda store: store.load())
     assert again.quarantined == loaded.quarantined
+    assert again.set_aside == ()
     assert again.revision == 1
     assert with_store(place, lambda store: store.quarantined()) == loaded.quarantined
     # The name is free for use.

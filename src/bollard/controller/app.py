@@ -28,7 +28,7 @@ from bollard.controller.rest.app import build
 from bollard.controller.service import Service
 from bollard.controller.serving import CannotListen, Serving, bind
 from bollard.controller.sessions.satellites import Satellites
-from bollard.controller.sessions.sockets import SocketDialer
+from bollard.controller.sessions.sockets import SocketDialer, is_loopback
 from bollard.controller.starting import (
     CannotStart,
     Exit,
@@ -127,6 +127,8 @@ async def _serve(config: Config, store: Store, clock: RealClock, stop: asyncio.E
     links.start(service)
     ticker = asyncio.create_task(Ticker(service, clock).run(), name="ticker")
     _log.info("serving on %s port %s, revision %s", info.listen_address, info.port, service.cluster.revision)
+    if not is_loopback(config.http.listen):
+        _log.warning("the API on %s is open to everyone who can reach it", info.listen_address)
     notify.tell("READY=1")
     ends: set[asyncio.Future[Any]] = {asyncio.ensure_future(stop.wait()), service.lost, ticker}
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

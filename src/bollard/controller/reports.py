@@ -9,8 +9,8 @@ import traceback
 import zlib
 from typing import Final
 
-from bollard.controller.store.base import ErrorReport, Store
-from bollard.domain.errors import DomainError
+from bollard.controller.store.base import ErrorReport, Quarantined, Store
+from bollard.domain.errors import DomainError, Subject, Unavailable
 from bollard.domain.ports import Clock
 
 _FRAMES_MAX: Final = 40
@@ -37,6 +37,12 @@ class Reports:
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         return report.id
+
+    def file_quarantined(self, item: Quarantined) -> None:
+        """Report a stored record that could not be used."""
+        message = f"The stored record {item.kind} {item.key} cannot be used"
+        error = Unavailable(Subject.DATABASE, item.key, message, cause=item.reason)
+        self.file(error, f"record {item.kind} {item.key} is in quarantine: {item.reason}")
 
     def make(self, error: BaseException, context: str) -> ErrorReport:
         """The report of an error, not yet kept."""

@@ -70,6 +70,7 @@ class Service:
         self._wish = Wish(store, clock, draw, initial)
         self._wish.on_commit = self._committed
         self._wish.on_reload = links.resend
+        self._wish.on_quarantine = reports.file_quarantined
         self._waiting = Waiting(self.observed, lambda: self._wish.durable)
         self._intake = Intake(self.observed, self.events, self._waiting, clock)
         self._links, self._clock, self._draw, self._decide = links, clock, draw, decide
@@ -145,7 +146,7 @@ class Service:
         return self.reports.file(error, context)
 
     async def _carry_out(self, command: Command, deadline_s: float) -> Answer:
-        await self._wish.usable()
+        await self._wish.usable(deadline_s)
         world = World(self._wish.head, self.observed, self._clock.now_ms(), self._draw)
         decision = self._decide(command, world)
         revision, since = self._wish.head.revision, 0
@@ -161,6 +162,7 @@ class Service:
         about = decision.entries[0] if decision.entries else None
         told = [entry for verdict in verdicts for entry in entries_of(verdict, about, deadline_s)]
         if decision.undo_if_failed and any(verdict.outcome is Outcome.PROBLEM for verdict in verdicts):
+            await self._wish.usable(deadline_s)
             undo = undo_of(decision, self._wish.head)
             if undo:
                 await self._wish.commit(undo)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from bollard.controller.parents import orphans, placeholders
-from bollard.controller.store.base import Store
+from bollard.controller.store.base import Quarantined, Store
 from bollard.domain.cluster import Change, Cluster, Put, Record
 from bollard.domain.errors import Conflict, DomainError, InUse, Subject, Unavailable
 from bollard.domain.ids import Key
@@ -38,6 +38,7 @@ class Wish:
         self.lost: asyncio.Future[DomainError] = asyncio.get_running_loop().create_future()
         """Done when the database belongs to another controller now: this one must end."""
         self.on_commit: Committed = lambda _revision, _changes, _touched: None
+        self.on_quarantine: Callable[[Quarantined], None] = lambda _item: None
         self.on_reload: Callable[[], None] = lambda: None
         self._store = store
         self._clock = clock
@@ -50,16 +51,17 @@ class Wish:
     async def load(self) -> None:
         """Read all records; make those of a fresh cluster when there are none. Raises DomainError."""
         loaded = await self._store.load()
-        for item in loaded.quarantined:
-            _log.error("record %s %s is in quarantine: %s", item.kind, item.key, item.reason)
         records = list(loaded.records)
         lost = orphans(records)
         if lost:
             await self._store.quarantine(lost)
-            for item in lost:
-                _log.error("record %s %s goes to quarantine: %s", item.kind, item.key, item.reason)
             gone = {(item.kind, item.key) for item in lost}
             records = [it for it in records if (it.__struct_config__.tag, it.key) not in gone]
+        for item in (*loaded.set_aside, *lost):
+            self.on_quarantine(item)
+        kept = len(loaded.quarantined) + len(lost)
+        if kept:
+            _log.warning("%s records are in quarantine", kept)
         revision = loaded.revision
         here = {(it.__struct_config__.tag, it.key) for it in records}
         first = [it for it in self._initial(self._draw) if (it.__struct_config__.tag, it.key) not in here]
@@ -70,9 +72,20 @@ class Wish:
         self.durable = Cluster((*records, *missing), revision)
         self._usable.set()
 
-    async def usable(self) -> None:
-        """Wait until decisions can be made: at once, but while the store is read again."""
-        await self._usable.wait()
+    async def usable(self, deadline_s: float) -> None:
+        """Wait until decisions can be made: long only while the store is read again. Raises Unavailable."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                await self._usable.wait()
+        except TimeoutError:
+            raise Unavailable(
+                Subject.DATABASE,
+                "database",
+                "The database cannot be used at the moment",
+                cause="The last attempt to write to it failed, and reading it again has not succeeded yet.",
+                details="Nothing was changed.",
+                correction="Look at the controller's log for the reason, and try again.",
+            ) from None
 
     def commit(self, changes: Sequence[Change]) -> "asyncio.Future[tuple[int, Touched]]":
         """Make changes of a decision that was made on the head just now; the result: revision and touched.

@@ -10,7 +10,7 @@ from bollard.controller.reports import Reports
 from bollard.controller.service import Answer, Service
 from bollard.controller.sessions.satellites import Satellites
 from bollard.controller.sessions.sockets import SocketDialer
-from bollard.controller.store.base import Store
+from bollard.controller.store.base import Loaded, Store
 from bollard.controller.store.memory import MemoryDatabase, MemoryStore
 from bollard.domain import commands
 from bollard.domain.cluster import Change
@@ -24,9 +24,15 @@ class BrittleStore(MemoryStore):
     def __init__(self, database: MemoryDatabase) -> None:
         super().__init__(database)
         self.error: Exception | None = None
+        self.load_error: Exception | None = None
         self.held: asyncio.Event | None = None
         self.keeps = False
         """Whether a commit that fails is kept all the same, as after a cut connection."""
+
+    async def load(self) -> Loaded:
+        if self.load_error is not None:
+            raise self.load_error
+        return await super().load()
 
     async def commit(self, changes: Sequence[Change], expected_revision: int) -> int:
         if self.held is not None:

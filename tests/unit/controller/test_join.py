@@ -112,7 +112,7 @@ def test_an_expired_token_is_refused(state: Path, tmp_path: Path) -> None:
         word = made("token", "create", "--node", "n1", "--ttl", "1s", "--state-dir", str(state))
         expires = time.monotonic() + 1.1
         url = f"http://127.0.0.1:{controller.port}"
-        other = join(tmp_path / "n2", "n2", url, word)
+        other = join(tmp_path / "n2", "n2", url, token(state, "n1"))
         assert "not for node 'n2'" in other.stderr
         # What is waited for is that time passes.
         threading.Event().wait(max(0.0, expires - time.monotonic()))

@@ -138,5 +138,25 @@ def test_what_lost_its_parent_is_set_aside_or_stood_in_for() -> None:
             reasons = {it.kind: it.reason for it in await ground.store.quarantined()}
             assert set(reasons) == {"definition", "resource"}
             assert "'r1' is not there" in reasons["resource"]
+            await ground.reports.drain()
+            assert {report.message.split(":")[0] for report in await ground.store.reports()} == {
+                "record definition R1 is in quarantine",
+                "record resource R1/N1 is in quarantine",
+            }
+
+    play(scene)
+
+
+def test_a_database_that_stays_away_is_said_in_time() -> None:
+    async def scene() -> None:
+        store = BrittleStore(MemoryDatabase())
+        async with running(store) as ground:
+            store.error = store.load_error = Unavailable(Subject.DATABASE, "db", "the server is gone")
+            with pytest.raises(Unavailable, match="not stored"):
+                await ground.submit(commands.CreateNode(name="n1"))
+            with pytest.raises(Unavailable, match="cannot be used at the moment"):
+                await ground.submit(commands.CreateNode(name="n1"), 0.05)
+            store.error = store.load_error = None
+            await ground.submit(commands.CreateNode(name="n1"))
 
     play(scene)

@@ -230,12 +230,16 @@ class Session:
                         raise LinkError(f"a report of node '{observation.node}' came from '{self.name}'")
                     if not self._online and not observation.complete:
                         raise LinkError("the first report is not complete")
+                    if self._key not in self._desk.cluster.nodes:
+                        return
                     await self._desk.take(observation)
                     if not self._online:
                         self._online = True
                         self._say("ONLINE", "")
                 case Bye():
-                    raise DialError("OFFLINE", f"the satellite said goodbye: {message.message or message.code}")
+                    raise DialError(
+                        "OFFLINE", f"the satellite said goodbye: {message.message or message.code}"
+                    )
                 case _:
                     await self._answer(channel, message)
 

@@ -80,7 +80,7 @@ class SocketDialer:
                 "AUTHENTICATION_ERROR",
                 "the node wants TLS and this controller has no certificate; run 'bollard-controller ca init'",
             )
-        if not encrypted and not self._insecure_plain and not _is_loopback(net_if.address):
+        if not encrypted and not self._insecure_plain and not is_loopback(net_if.address):
             raise DialError(
                 "AUTHENTICATION_ERROR",
                 f"a plain link to {where} is refused; use TLS, or start the controller with --insecure-plain",
@@ -113,7 +113,8 @@ class SocketDialer:
         return SocketChannel(reader, writer)
 
 
-def _is_loopback(address: str) -> bool:
+def is_loopback(address: str) -> bool:
+    """Whether nobody else can reach this address."""
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:

@@ -28,6 +28,8 @@ class Loaded(msgspec.Struct, frozen=True):
     quarantined: tuple[Quarantined, ...]
     """Everything in quarantine, of this load and of earlier ones."""
     revision: int
+    set_aside: tuple[Quarantined, ...] = ()
+    """What this load has put into quarantine."""
 
 
 class ErrorReport(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

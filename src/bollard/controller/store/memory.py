@@ -52,7 +52,7 @@ class MemoryStore:
         """See Store."""
         records, bad = sort_out((*key, body) for key, body in self._database.documents.items())
         await self.quarantine(bad)
-        return Loaded(tuple(records), await self.quarantined(), self._database.revision)
+        return Loaded(tuple(records), await self.quarantined(), self._database.revision, tuple(bad))
 
     async def commit(self, changes: Sequence[Change], expected_revision: int) -> int:
         """See Store."""

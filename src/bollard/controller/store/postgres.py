@@ -45,8 +45,12 @@ class PostgresDatabase:
         """Connect and claim."""
         options = {**_DEFAULTS, **conninfo_to_dict(self._dsn)}
         connection = psycopg.connect(**options, autocommit=True)
-        row = connection.execute("SELECT pg_try_advisory_lock(%s)", (_CLAIM,)).fetchone()
-        if row is None or not row[0]:
+        try:
+            # The server takes a moment to notice that a controller before this one has gone.
+            connection.execute("SET lock_timeout = '2s'")
+            connection.execute("SELECT pg_advisory_lock(%s)", (_CLAIM,))
+            connection.execute("SET lock_timeout = 0")
+        except psycopg.errors.LockNotAvailable:
             connection.close()
             raise InUse(
                 Subject.DATABASE,
@@ -55,7 +59,7 @@ class PostgresDatabase:
                 cause="A session of that database holds the controller's advisory lock.",
                 details="Two controllers on one database would undo each other's work.",
                 correction="Stop the other controller, or give this one another database.",
-            )
+            ) from None
         connection.execute("SET synchronous_commit = on")
         self._connection = connection
 

@@ -233,7 +233,7 @@ class SqlStore:
         records, bad = sort_out(self._guard(lambda: self._database.rows(statement)))
         if bad:
             self._write(lambda: self._set_aside(bad))
-        return Loaded(tuple(records), self._quarantined(), self._guard(self._revision))
+        return Loaded(tuple(records), self._quarantined(), self._guard(self._revision), tuple(bad))
 
     def _set_aside(self, items: Sequence[Quarantined]) -> None:
         rows = [(item.kind, item.key, item.body.replace("\0", "\\x00"), item.reason) for item in items]
