@@ -12,7 +12,7 @@ from bollard.replica.protocol.errors import ProtocolError
 from bollard.replica.protocol.generations import connect_in_sync, set_current
 from bollard.replica.protocol.handshake import changed_since_sent, decide
 from bollard.replica.protocol.model import Peer, PeerDevice, Phase, Volume
-from bollard.replica.protocol.outcomes import Decision, Rule, Settings, Side, Strategy
+from bollard.replica.protocol.outcomes import Decision, Settings, Side, Strategy
 from bollard.replica.protocol.split_brain import LostRole, judge_lost_role
 from bollard.replica.protocol.states import ConnState, DiskState, ReplState, Role
 from bollard.replica.protocol.twopc import Vote
@@ -296,7 +296,7 @@ class Agreement:
     def _establish_volume(self, device: PeerDevice) -> None:
         plan: Decision | None = device.plan
         device.plan = None
-        if plan is None:
+        if plan is None or device.volume.bitmap is None:
             device.repl = ReplState.ESTABLISHED
             self.r.rotation.met_diskless(device)
             return
@@ -307,7 +307,7 @@ class Agreement:
                 self.r.resync.start_target(device, plan)
             case _:
                 device.repl = ReplState.ESTABLISHED
-                if plan.rule is not Rule.JUST_CREATED_BOTH:
+                if plan.in_sync:
                     self._in_sync(device)
 
     def _in_sync(self, device: PeerDevice) -> None:

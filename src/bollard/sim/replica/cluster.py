@@ -139,6 +139,16 @@ class Cluster:
         if node.disk is not None:
             node.disk.crash(self.random, self.volume_bytes)
 
+    def replace_disk(self, node_id: int) -> None:
+        """A new, empty disk with fresh metadata; the running engine is told to attach it."""
+        node = self.nodes[node_id]
+        assert node.disk is not None
+        self.note(f"new disk in {node_id}")
+        node.disk = SimDisk(node.disk.size_bytes)
+        node.disk_boot += 1
+        make_metadata(node.disk, max_peers=MAX_PEERS, day0_uuid=None)
+        self.command(node_id, lambda tag: e.Attach(tag, 0))
+
     def alive(self, node_id: int) -> bool:
         return self.nodes[node_id].resource is not None
 
@@ -209,6 +219,9 @@ class Cluster:
 
         def opened() -> None:
             if node.boot != boot:
+                return
+            if disk.failing:
+                self.deliver(node.node_id, e.DiskOpenFailed(volume, "the disk does not answer"))
                 return
             offset = disk.size_bytes - 4096 & ~4095
             raw = disk.read(offset, 4096)

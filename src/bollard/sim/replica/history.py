@@ -46,7 +46,16 @@ class Session:
 class History:
     """The world of one seed."""
 
-    def __init__(self, seed: int, options: Options | None = None, *, diskful: int = 2, witnesses: int = 1) -> None:
+    def __init__(
+        self,
+        seed: int,
+        options: Options | None = None,
+        *,
+        diskful: int = 2,
+        witnesses: int = 1,
+        disk_faults: bool = False,
+    ) -> None:
+        self.disk_faults = disk_faults
         self.random = Random(seed ^ 0x5EED)
         self.seed = seed
         chosen = options or default_options(self.random)
@@ -178,11 +187,48 @@ class History:
             if self.session is not None and self.session.node == node:
                 self._abandon()
 
+    def lose_disk(self, node: int) -> None:
+        """A disk dies, but only while the other nodes hold everything."""
+        if not self.healthy():
+            return
+        self.cluster.note(f"disk of {node} fails")
+        disk = self.cluster.nodes[node].disk
+        assert disk is not None
+        disk.failing = True
+        self.cluster.nodes[node].crashes += 1
+
+    def new_disk(self, node: int) -> None:
+        disk = self.cluster.nodes[node].disk
+        if disk is not None and disk.failing and self.cluster.alive(node):
+            self.cluster.replace_disk(node)
+
+    def disk_step(self) -> None:
+        """Something about one disk, or a clean stop."""
+        random, cluster = self.random, self.cluster
+        node = random.choice(list(self.diskful))
+        kind = random.random()
+        if kind < 0.3:
+            self.lose_disk(node)
+        elif kind < 0.6:
+            self.new_disk(node)
+        elif kind < 0.7:
+            cluster.note(f"detach {node}")
+            cluster.command(node, lambda tag: e.Detach(tag, 0))
+        elif kind < 0.9:
+            cluster.command(node, lambda tag: e.Attach(tag, 0))
+        elif self.session is None or self.session.node != node:
+            cluster.note(f"stop {node}")
+            tag = cluster.command(node, lambda tag: e.Stop(tag))
+            if cluster.run_until(lambda: tag in cluster.answers, 5.0) and cluster.alive(node):
+                cluster.crash(node)
+
     def step(self) -> None:
         """One random thing, then some time."""
         random, cluster = self.random, self.cluster
         session = self.session
         choice = random.random()
+        if self.disk_faults and random.random() < 0.15:
+            self.disk_step()
         if session is not None and session.open and choice < 0.55:
             for _ in range(random.randrange(1, 9)):
                 self.write(session, random.choice(self.blocks), fua=random.random() < 0.1)
@@ -235,7 +281,14 @@ class History:
         for node in cluster.nodes:
             if node.resource is None:
                 self.boot(node.node_id)
-        cluster.run(20.0)
+        cluster.run(5.0)
+        for number in self.diskful:
+            disk = cluster.nodes[number].disk
+            if disk is not None and disk.failing:
+                self.new_disk(number)
+            else:
+                cluster.command(number, lambda tag: e.Attach(tag, 0))
+        cluster.run(15.0)
         for node in cluster.nodes:
             if node.resource is not None and node.resource.core.role is Role.PRIMARY:
                 cluster.command(node.node_id, lambda tag: e.Demote(tag, force=True))
@@ -313,9 +366,9 @@ def default_options(random: Random) -> Options:
     )
 
 
-def run_history(seed: int, steps: int = 60, *, trace: bool = False) -> Report:
+def run_history(seed: int, steps: int = 60, *, trace: bool = False, disk_faults: bool = False) -> Report:
     """One history of so many random steps. Raises Violation with the last lines of the trace."""
-    history = History(seed)
+    history = History(seed, disk_faults=disk_faults)
     history.cluster.tracing = trace
     try:
         for node in history.cluster.nodes:
