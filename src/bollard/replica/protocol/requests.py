@@ -21,6 +21,13 @@ from bollard.replica.protocol.writes import FlushOp, Group, WriteOp
 if TYPE_CHECKING:
     from bollard.replica.protocol.resource import Resource
 
+# Plain numbers: an IntFlag costs microseconds at each use, and these are used for every packet.
+_DISCARD: Final = int(DataFlag.DISCARD)
+_FUA: Final = int(DataFlag.FUA)
+_SEND_RECEIVE_ACK: Final = int(DataFlag.SEND_RECEIVE_ACK)
+_SEND_WRITE_ACK: Final = int(DataFlag.SEND_WRITE_ACK)
+_ZEROES: Final = int(DataFlag.ZEROES)
+
 MAX_WRITE_BYTES: Final = 1 << 20
 MAX_RANGE_BYTES: Final = 32 << 20
 _HEAD: Final = Struct(">IhHIIQQII")
@@ -241,7 +248,7 @@ class Requests:
         """One packet; returns how many answers the request now waits for."""
         core, peer = self.core, device.peer
         self.r.epochs.record(peer, op)
-        flags = route.flags[peer.node_id] | (DataFlag.FUA if op.fua else 0)
+        flags = route.flags[peer.node_id] | (_FUA if op.fua else 0)
         length = op.end - op.start
         if op.verb is Verb.WRITE and not peer.dialect.digest_bytes:
             head = _HEAD.pack(
@@ -250,7 +257,7 @@ class Requests:
             core.out.append(a.Send(peer.node_id, Channel.DATA, (head, op.data)))
         else:
             core.send(peer, self._packet(op, peer, flags), op.volume.number)
-        if not flags & (DataFlag.SEND_WRITE_ACK | DataFlag.SEND_RECEIVE_ACK):
+        if not flags & (_SEND_WRITE_ACK | _SEND_RECEIVE_ACK):
             return 0
         peer.unacked[op.block_id] = op
         return 1
@@ -262,9 +269,9 @@ class Requests:
                 digest = self.r.digests.integrity(peer, op.data)
                 return p.Data(sector, op.block_id, 0, flags, op.data, digest)
             case Verb.TRIM:
-                return p.Trim(sector, op.block_id, 0, flags | DataFlag.DISCARD, length)
+                return p.Trim(sector, op.block_id, 0, flags | _DISCARD, length)
             case _:
-                more = DataFlag.ZEROES | (DataFlag.DISCARD if op.may_unmap else 0)
+                more = _ZEROES | (_DISCARD if op.may_unmap else 0)
                 return p.Zeroes(sector, op.block_id, 0, flags | more, length)
 
     def _mark(self, op: WriteOp, route: Route) -> None:
@@ -408,7 +415,7 @@ class Routes:
 
     def _ack_flag(self, device: PeerDevice) -> int:
         if device.repl > ReplState.ESTABLISHED or self.core.options.protocol is WireProtocol.C:
-            return int(DataFlag.SEND_WRITE_ACK)
+            return _SEND_WRITE_ACK
         if self.core.options.protocol is WireProtocol.B:
-            return int(DataFlag.SEND_RECEIVE_ACK)
+            return _SEND_RECEIVE_ACK
         return 0
