@@ -70,15 +70,18 @@ class Histories(RuleBasedStateMachine):
                 if disks and before.get(volume.uuid):
                     assert after[volume.uuid], "the last complete copy is gone"
 
-    def _targets(self) -> dict[tuple[str, str], bytes]:
-        return {
-            (node, resource.key): msgspec.json.encode(resource)
-            for node in self.lab.cluster.nodes
-            for resource in target_for(node, self.lab.cluster).resources
-        }
+    def _targets(self) -> dict[tuple[str, str], list[bytes]]:
+        found: dict[tuple[str, str], list[bytes]] = {}
+        for node in self.lab.cluster.nodes:
+            target = target_for(node, self.lab.cluster)
+            for resource in target.resources:
+                found.setdefault((node, resource.key), []).append(msgspec.json.encode(resource))
+            for stone in target.tombstones:
+                found.setdefault((node, key_of(stone.definition)), []).append(msgspec.json.encode(stone))
+        return found
 
     def _check_touched(
-        self, changes: tuple[Change, ...], before: list[Record], targets: dict[tuple[str, str], bytes]
+        self, changes: tuple[Change, ...], before: list[Record], targets: dict[tuple[str, str], list[bytes]]
     ) -> None:
         old = type(self.lab.cluster)(before)
         named = touched(changes, old) | touched(changes, self.lab.cluster)
@@ -164,7 +167,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def tick(self) -> None:
-        self.lab.tick()
+        self.ask(c.Tick())
 
     @precondition(lambda self: self.lab.cluster.definitions)
     @rule()

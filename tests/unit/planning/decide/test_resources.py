@@ -285,6 +285,35 @@ def test_what_is_needed_is_not_deleted(lab: Lab) -> None:
     assert refusal(lab, delete("n1")) == (InUse, Subject.RESOURCE)
 
 
+def test_a_report_of_the_disk_before_says_nothing_about_the_new_one(lab: Lab) -> None:
+    lab.run(create(on("n1"), on("n2")))
+    lab.quiet()
+    lab.run(toggle("n2", to_diskful=False))
+    lab.run(toggle("n2", to_diskful=True, pool="thin"))
+    assert lab.observed.resource("r1", "n2").volumes[0].disk_state == "UpToDate"  # type: ignore[union-attr]
+    assert refusal(lab, delete("n1")) == (Conflict, Subject.REPLICA_COUNT)
+    lab.quiet()
+    lab.run(delete("n1"))
+
+
+def test_a_node_that_is_away_may_have_the_only_copy(lab: Lab) -> None:
+    lab.run(create(on("n1")))
+    lab.quiet()
+    lab.run(create(on("n2")))
+    lab.follow()
+    lab.offline("n1")
+    assert refusal(lab, delete("n1")) == (Conflict, Subject.REPLICA_COUNT)
+    assert refusal(lab, c.DeleteNode(node="n1")) == (InUse, Subject.NODE)
+
+
+def test_a_new_volume_does_not_hide_the_old_one(lab: Lab) -> None:
+    lab.run(create(on("n1")))
+    lab.quiet()
+    lab.run(create(on("n2")))
+    lab.run(c.CreateVolumeDefinition(definition="r1", size_kib=4096))
+    assert refusal(lab, delete("n1")) == (Conflict, Subject.REPLICA_COUNT)
+
+
 def test_toggling_to_a_disk_and_back(lab: Lab) -> None:
     lab.run(create(on("n1"), on("n2")))
     lab.quiet()
