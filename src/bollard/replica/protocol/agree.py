@@ -289,7 +289,10 @@ class Agreement:
             self.r.sizing.adopt(device)
             if device.disk >= DiskState.INCONSISTENT:
                 self.r.disks.note_seen(device)
+            sent = device.sent_side
             self._establish_volume(device)
+            if sent is None or changed_since_sent(sent, self.my_side(device)):
+                self.send_uuids(device)
         self.r.news.broadcast()
         self.r.membership.update()
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 FEATURES = Feature.TRIM | Feature.THIN_RESYNC | Feature.WSAME | Feature.WZEROES | Feature.TWOPC_V2
 _SETUP_TIMEOUT_S = 5.0
 _WAITING_PING_S = 1.0
+_REFUSED_DELAY_S = 0.3
 
 
 class Connector:
@@ -95,10 +96,13 @@ class Connector:
         peer = self.core.peers.get(event.peer)
         if peer is None or peer.phase == Phase.DOWN:
             return
-        self.core.log("warning", f"connection to {peer.config.name} lost: {event.reason or 'closed'}")
+        was_connected = peer.connected
+        level = "warning" if was_connected else "info"
+        self.core.log(level, f"connection to {peer.config.name} lost: {event.reason or 'closed'}")
         self._lost(peer, ConnState.BROKEN_PIPE)
         if peer.wanted:
-            self.core.out.append(a.Dial(peer.node_id))
+            # A peer that refused us will refuse us again: not at once.
+            self.core.out.append(a.Dial(peer.node_id, 0.0 if was_connected else _REFUSED_DELAY_S))
 
     def received(self, event: Received) -> None:
         """Hand every complete packet to its handler; a broken one costs the connection."""

@@ -114,7 +114,9 @@ class History:
             raise Violation(f"node {session.node} acknowledged write {write.number} after node {current.node} took over")
         node = self.cluster.nodes[session.node]
         assert node.resource is not None
-        holders = {session.node: node.crashes}
+        holders = {}
+        if node.resource.core.volumes[0].disk == DiskState.UP_TO_DATE:
+            holders[session.node] = node.crashes
         for peer in node.resource.core.peers.values():
             device = peer.devices[0]
             if peer.connected and device.disk == DiskState.UP_TO_DATE:
