@@ -57,7 +57,8 @@ def run_history(seed: int, steps: int = 40) -> Report:
     except Exception as error:  # noqa: BLE001  # the outermost frame of a history
         place = traceback.extract_tb(error.__traceback__)[-1]
         report.violations.append(f"{type(error).__name__} in {place.name}, line {place.lineno}: {error}")
-    report.digest = hashlib.sha256("\n".join(report.story).encode()).hexdigest()[:16]
+    # Sorted: those who wait for the same report are woken at the same moment, in no promised order.
+    report.digest = hashlib.sha256("\n".join(sorted(report.story)).encode()).hexdigest()[:16]
     return report
 
 
