@@ -63,7 +63,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     allow_two_primaries: bool = False
     cram_hmac_alg: str = ""
     shared_secret: str = ""
-    verify_alg: str = "crc32c"
+    verify_alg: str = "sha256"
     csums_alg: str = "sha256"
     csums_after_crash_only: bool = True
     data_integrity_alg: str = ""

@@ -219,7 +219,9 @@ class Status:
         }
         record["verifies-done"] = device.verifies_done
         if device.verify is not None:
-            record["percent-verify-done"] = round(100.0 * min(device.verify.next_block / blocks, 1.0), 2)
+            record["percent-verify-done"] = round(
+                100.0 * min((device.verify.next_byte >> 12) / blocks, 1.0), 2
+            )
         if record["has-sync-details"]:
             record["percent-resync-done"] = round(self._done_percent(device), 2)
             record["rs-total"] = device.out_of_sync_total_bits << 3

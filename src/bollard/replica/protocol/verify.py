@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from bollard.replica.protocol.resource import Resource
 
 _BLOCK: Final = 4096
+_STRIDE: Final = 1 << 16
+"""Compared at a time; where it differs, its blocks are compared one by one."""
 _IN_FLIGHT: Final = 64
 
 
@@ -28,7 +30,8 @@ class Run:
 
     def __init__(self, link: int) -> None:
         self.link = link
-        self.next_block = 0
+        self.next_byte = 0
+        self.doubtful: list[int] = []
         self.waiting: dict[int, RangeCall] = {}
         self.out_of_sync = 0
         self.skipped = 0
@@ -107,15 +110,17 @@ class Verifier:
         run, volume = device.verify, device.volume
         if run is None:
             return
-        blocks = -(-volume.size_bytes // _BLOCK)
-        while len(run.waiting) < _IN_FLIGHT and run.next_block < blocks:
-            start = run.next_block * _BLOCK
-            run.next_block += 1
-            self._ask_block(device, run, start, min(_BLOCK, volume.size_bytes - start))
+        while len(run.waiting) < _IN_FLIGHT and (run.doubtful or run.next_byte < volume.size_bytes):
+            if run.doubtful:
+                start, size = run.doubtful.pop(), _BLOCK
+            else:
+                start, size = run.next_byte, _STRIDE
+                run.next_byte += size
+            self._ask_range(device, run, start, min(size, volume.size_bytes - start))
         if not run.waiting:
             self._done(device)
 
-    def _ask_block(self, device: PeerDevice, run: Run, start: int, size: int) -> None:
+    def _ask_range(self, device: PeerDevice, run: Run, start: int, size: int) -> None:
         block_id = self.core.next_op()
 
         def ask() -> None:
@@ -149,14 +154,21 @@ class Verifier:
             assert digest is not None
             code = OvResultCode.SKIPPED if errno else OvResultCode.IN_SYNC
             if not errno and digest(data) != packet.digest:
-                code = OvResultCode.OUT_OF_SYNC
-                self._differs(device, lock.start, packet.size_bytes)
+                code = self._differs_somewhere(device, run, lock.start, packet.size_bytes)
             self._tell(device, packet, code)
             self._ask(device)
 
         volume = device.volume
         tag = self.core.disk_tag(volume, done)
         self.core.out.append(a.ReadDisk(tag, number, lock.start, packet.size_bytes))
+
+    def _differs_somewhere(self, device: PeerDevice, run: Run, start: int, size: int) -> OvResultCode:
+        """A block is marked; of a larger range it is found out first which of its blocks differ."""
+        if size <= _BLOCK:
+            self._differs(device, start, size)
+            return OvResultCode.OUT_OF_SYNC
+        run.doubtful += range(start, start + size, _BLOCK)
+        return OvResultCode.SKIPPED
 
     def _tell(self, device: PeerDevice, packet: p.OvReply, code: OvResultCode) -> None:
         if device.peer.dialect.echoes_block_ids:
