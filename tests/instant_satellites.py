@@ -49,6 +49,8 @@ class InstantSatellites:
         space_kib: Callable[[str], tuple[int, int]] = lambda node: (POOL_KIB, POOL_KIB),
     ) -> None:
         self.service: Service | None = None
+        self.answers: dict[str, str] = {}
+        """What every node answers to a query, by topic."""
         self.in_use: set[tuple[Key, Key]] = set()
         self._there = there
         self._folder_exists = folder_exists
@@ -67,7 +69,7 @@ class InstantSatellites:
 
     async def ask(self, node: str, topic: str, arguments: dict[str, str]) -> str:
         """See Links."""
-        return "{}"
+        return self.answers.get(topic, "[]")
 
     def use(self, resource: str, node: str, *, in_use: bool) -> None:
         """Somebody opens or closes a resource on a node."""

@@ -74,6 +74,9 @@ class FakeService:
             raise self.answer
         return self.answer
 
+    async def ask(self, node: str, topic: str, arguments: dict[str, str]) -> str:
+        return "[]"
+
     def subscribe(self) -> Reader:
         return self.events.follow()
 

@@ -188,3 +188,24 @@ def test_what_is_in_use_stays() -> None:
         assert (await driver.ask("GET", "/v1/nodes")).json == []
 
     asyncio.run(story())
+
+
+def test_error_reports_of_the_nodes_are_listed_too() -> None:
+    async def story() -> None:
+        town, driver = await cluster()
+        await town.act(["stop", "process", "n3"])
+        town.satellites.answers["error-reports"] = (
+            '[{"id": "65A0BC00-12345-000001", "time_ms": 5, "message": "it broke", "text": "all of it"}]'
+        )
+        listed = (await driver.ask("GET", "/v1/error-reports")).json
+        assert [(each["node_name"], each["module"], "text" in each) for each in listed] == [
+            ("n1", "SATELLITE", False),
+            ("n2", "SATELLITE", False),
+        ]
+        assert (await driver.ask("GET", "/v1/error-reports?node=N2&to=4")).json == []
+        shown = (await driver.ask("GET", "/v1/error-reports/65A0BC00-12345-000001")).json
+        assert shown[0]["text"] == "all of it"
+        town.satellites.answers["error-reports"] = "no JSON"
+        assert (await driver.ask("GET", "/v1/error-reports")).json == []
+
+    asyncio.run(story())

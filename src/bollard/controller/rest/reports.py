@@ -1,14 +1,17 @@
 """Routes of error reports: what went wrong inside, for people."""
 
+import asyncio
+import logging
 import re
 
+import msgspec
 from starlette.responses import Response
 
 from bollard.controller.rest.call import Call
 from bollard.controller.rest.routing import Route, Scope
 from bollard.controller.store.base import ErrorReport
 from bollard.domain.answers import Entry, Operation, Severity
-from bollard.domain.errors import Subject
+from bollard.domain.errors import DomainError, Subject
 from bollard.domain.ids import key_of
 from bollard.wire.rest import answers
 from bollard.wire.rest.keyvalues import ErrorReportDelete, ErrorReportView
@@ -16,6 +19,8 @@ from bollard.wire.rest.keyvalues import ErrorReportDelete, ErrorReportView
 _ALL = "/v1/error-reports"
 _ONE = "/v1/error-reports/{reportid}"
 _LIMIT = 1000
+_ANSWER_S = 3.0
+_log = logging.getLogger(__name__)
 _FILE = re.compile(r"(?:ErrorReport-)?(.*?)(?:\.log)?")
 
 
@@ -38,24 +43,68 @@ def view_of(report: ErrorReport) -> ErrorReportView:
 
 
 async def list_reports(call: Call) -> Response:
-    """Error reports, newest first."""
-    limit = call.number("limit")
-    wanted = call.keys("node")
-    found = await call.api.store.reports(
-        since_ms=call.number("since"),
-        to_ms=call.number("to"),
-        with_text=call.flag("withContent"),
-        limit=limit if limit is not None and limit > 0 else _LIMIT,
-    )
-    return call.json([view_of(each) for each in found if wanted is None or key_of(each.node) in wanted])
+    """Error reports of the controller and of all nodes that are online, newest first."""
+    wanted_limit = call.number("limit")
+    limit = wanted_limit if wanted_limit is not None and wanted_limit > 0 else _LIMIT
+    wanted, since_ms, to_ms = call.keys("node"), call.number("since"), call.number("to")
+    with_text = call.flag("withContent")
+    own = await call.api.store.reports(since_ms=since_ms, to_ms=to_ms, with_text=with_text, limit=limit)
+    theirs = await of_nodes(call, {"since_ms": str(since_ms or 0), "limit": str(limit)})
+    found = [
+        each if with_text else msgspec.structs.replace(each, text="")
+        for each in (*own, *theirs)
+        if (wanted is None or key_of(each.node) in wanted) and (to_ms is None or each.at_ms <= to_ms)
+    ]
+    found.sort(key=lambda each: -each.at_ms)
+    return call.json([view_of(each) for each in found[:limit]])
 
 
 async def show_report(call: Call) -> Response:
     """One error report, as a list of one; none for an id that there is not."""
-    found = await call.api.store.reports(
-        report_id=_id(call), with_text=call.flag("withContent", default=True)
-    )
-    return call.json([view_of(each) for each in found])
+    with_text = call.flag("withContent", default=True)
+    found = await call.api.store.reports(report_id=_id(call), with_text=with_text)
+    return call.json([view_of(each) for each in found or await of_nodes(call, {"id": _id(call)})])
+
+
+class _OfNode(msgspec.Struct, frozen=True):
+    """An error report as a satellite tells it."""
+
+    id: str
+    time_ms: int
+    message: str
+    text: str
+
+
+async def of_nodes(call: Call, arguments: dict[str, str]) -> list[ErrorReport]:
+    """What the nodes that are online have; a node that does not answer in time has none."""
+    service = call.api.service
+    names = [node.name for key, node in service.cluster.nodes.items() if service.observed.node(key).online]
+    return [
+        each
+        for found in await asyncio.gather(*(_of_node(call, name, arguments) for name in names))
+        for each in found
+    ]
+
+
+async def _of_node(call: Call, name: str, arguments: dict[str, str]) -> list[ErrorReport]:
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            answer = await call.api.service.ask(name, "error-reports", arguments)
+        found = msgspec.json.decode(answer, type=list[_OfNode])
+    except (DomainError, TimeoutError, msgspec.MsgspecError) as error:
+        _log.warning("no error reports from %s: %s", name, error)
+        return []
+    return [
+        ErrorReport(
+            id=each.id,
+            at_ms=each.time_ms,
+            node=name,
+            module="SATELLITE",
+            message=each.message,
+            text=each.text,
+        )
+        for each in found
+    ]
 
 
 async def delete_report(call: Call) -> Response:
