@@ -17,12 +17,15 @@ from bollard.domain.commands import (
     CreateVolumeGroup,
     DeleteDefinition,
     DeleteResource,
+    EvacuateNode,
     MakeAvailable,
     ModifyVolumeDefinition,
     NewNetInterface,
     NewResource,
+    RestoreNode,
     SpawnResource,
     ToggleDisk,
+    VerifyDefinition,
 )
 from bollard.domain.resources import Resource, ResourceDefinition, SelectFilter
 from bollard.sim.cluster import SimCluster
@@ -35,8 +38,8 @@ GROUP: Final = "grp"
 POOL: Final = "pool"
 
 
-def setup_commands(nodes: tuple[str, ...]) -> Iterator[Command]:
-    """A cluster with a pool on every node and a group of two replicas."""
+def setup_commands(nodes: tuple[str, ...], *, wide: bool) -> Iterator[Command]:
+    """A pool on every node (when `wide`, a thick one on the first) and a group of two replicas."""
     for number, node in enumerate(nodes):
         address = NewNetInterface(
             name="default",
@@ -47,8 +50,9 @@ def setup_commands(nodes: tuple[str, ...]) -> Iterator[Command]:
         )
         yield CreateNode(name=node, net_interfaces=(address,))
     for node in nodes:
+        provider = "FILE" if wide and node == nodes[0] else "FILE_THIN"
         yield CreatePool(
-            node=node, name=POOL, provider="FILE_THIN", props={"StorDriver/StorPoolName": POOL_FOLDER}
+            node=node, name=POOL, provider=provider, props={"StorDriver/StorPoolName": POOL_FOLDER}
         )
     yield CreateGroup(name=GROUP, select_filter=SelectFilter(place_count=2))
     yield CreateVolumeGroup(group=GROUP)
@@ -57,8 +61,10 @@ def setup_commands(nodes: tuple[str, ...]) -> Iterator[Command]:
 class Deeds:
     """Draws what happens next, and does the faults."""
 
-    def __init__(self, cluster: SimCluster, rng: random.Random) -> None:
+    def __init__(self, cluster: SimCluster, rng: random.Random, *, wide: bool) -> None:
+        """`wide` draws from more kinds of commands; the kept seeds are of the narrow kind."""
         self._cluster = cluster
+        self._wide = wide
         self._rng = rng
         self._nodes = tuple(cluster.machines)
         self._down: set[str] = set()
@@ -82,6 +88,9 @@ class Deeds:
             kinds += [self._add_volume]
         if cluster.resources:
             kinds += [self._delete_resource, self._toggle]
+        if self._wide:
+            kinds += [self._evacuate, self._restore, self._restore]
+            kinds += [self._verify] if cluster.definitions else []
         return self._rng.choice(kinds)(cluster)
 
     def _spawn(self, _cluster: Cluster) -> Command:
@@ -134,6 +143,21 @@ class Deeds:
             to_diskful=not resource.diskful,
             pool=None if resource.diskful else POOL,
         )
+
+    def _evacuate(self, _cluster: Cluster) -> Command:
+        return EvacuateNode(node=self._rng.choice(self._nodes))
+
+    def _restore(self, _cluster: Cluster) -> Command:
+        return RestoreNode(node=self._rng.choice(self._nodes))
+
+    def _verify(self, cluster: Cluster) -> Command:
+        return VerifyDefinition(name=self._definition(cluster).name)
+
+    def last_commands(self) -> Iterator[Command]:
+        """What takes back commands that would keep the cluster from ever being at rest."""
+        if self._wide:
+            for node in self._nodes:
+                yield RestoreNode(node=node)
 
     def _definition(self, cluster: Cluster, *, with_volumes: bool = False) -> ResourceDefinition:
         every = [it for it in cluster.definitions.values() if it.volumes or not with_volumes]

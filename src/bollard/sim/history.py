@@ -33,6 +33,7 @@ class Report(msgspec.Struct):
 
     seed: int
     steps: int
+    wide: bool = False
     commands: int = 0
     refused: int = 0
     faults: int = 0
@@ -48,9 +49,12 @@ class Report(msgspec.Struct):
         return not self.violations
 
 
-def run_history(seed: int, steps: int = 40) -> Report:
-    """Live through one history on virtual time. Never raises for what the cluster does wrong."""
-    report = Report(seed, steps)
+def run_history(seed: int, steps: int = 40, *, wide: bool = False) -> Report:
+    """Live through one history on virtual time. Never raises for what the cluster does wrong.
+
+    `wide` draws from more kinds of commands and pools.
+    """
+    report = Report(seed, steps, wide)
     try:
         with asyncio.Runner(loop_factory=VirtualLoop) as runner:
             runner.run(_History(report).live())
@@ -75,12 +79,12 @@ class _History:
         await cluster.start_controller()
         for node in nodes:
             cluster.start_satellite(node)
-        for command in setup_commands(nodes):
+        for command in setup_commands(nodes, wide=self._report.wide):
             await self._submit(command)
         if self._report.refused:
             self._violated("the cluster could not be set up")
             return
-        self._deeds = Deeds(cluster, self._rng)
+        self._deeds = Deeds(cluster, self._rng, wide=self._report.wide)
         try:
             for _ in range(self._report.steps):
                 await self._step()
@@ -142,6 +146,8 @@ class _History:
         """All faults are over; the cluster becomes what was asked of it."""
         self._tell("peace")
         await self._deeds.heal_all()
+        for command in self._deeds.last_commands():
+            await self._submit(command)
         await self._until(lambda: list(self._unconverged()), CONVERGE_S)
         for sentence in self._unconverged():
             self._violated(f"did not converge: {sentence}")

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import Final
 
 from bollard.sim.history import Report, quiet, run_history
@@ -26,8 +27,9 @@ def run(argv: Sequence[str]) -> int:
     begun_s = time.monotonic()
     done = failed = commands = faults = 0
     virtual_s = 0.0
+    wide = " --wide" if arguments.wide else ""
     seeds = range(seed, seed + arguments.histories)
-    for report in run_many(seeds, arguments.steps, arguments.workers):
+    for report in run_many(seeds, arguments.steps, arguments.workers, wide=arguments.wide):
         done += 1
         commands, faults = commands + report.commands, faults + report.faults
         virtual_s += report.virtual_s
@@ -38,7 +40,7 @@ def run(argv: Sequence[str]) -> int:
             _write(f"seed {report.seed}: {len(report.violations)} broken, digest {report.digest}")
             for sentence in report.violations[:_VIOLATIONS_SHOWN]:
                 _write(f"  {sentence}")
-            _write(f"  again: bollard sim --seed {report.seed} --steps {report.steps} --story")
+            _write(f"  again: bollard sim --seed {report.seed} --steps {report.steps}{wide} --story")
         elif arguments.histories == 1:
             _write(f"seed {report.seed}: every property held, digest {report.digest}")
     took_s = time.monotonic() - begun_s
@@ -49,14 +51,14 @@ def run(argv: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
-def run_many(seeds: Sequence[int], steps: int, workers: int) -> Iterator[Report]:
+def run_many(seeds: Sequence[int], steps: int, workers: int, *, wide: bool = False) -> Iterator[Report]:
     """The reports in the order of the seeds."""
     before = os.environ.get("PYTHONHASHSEED")
     os.environ["PYTHONHASHSEED"] = "0"
     try:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(min(workers, len(seeds)), context, initializer=quiet) as pool:
-            yield from pool.map(run_history, seeds, [steps] * len(seeds), chunksize=1)
+            yield from pool.map(partial(run_history, steps=steps, wide=wide), seeds, chunksize=1)
     finally:
         if before is None:
             del os.environ["PYTHONHASHSEED"]
@@ -70,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, help="the first seed; default: a random one, printed")
     parser.add_argument("--steps", type=int, default=40, help="commands and faults in a history")
+    parser.add_argument(
+        "--wide", action="store_true", help="also evacuate nodes, verify, and use thick files"
+    )
     parser.add_argument("--histories", type=int, default=1, help="how many, each with the next seed")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes at once")
     parser.add_argument("--story", action="store_true", help="print all that happens")
