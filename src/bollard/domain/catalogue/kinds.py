@@ -14,11 +14,11 @@ class Kind(StrEnum):
     YES_NO = "boolean"
     LONG = "long"
     RANGE = "range"
-    RANGE_FLOAT = "range-float"
+    RANGE_FLOAT = "range_float"
     REGEX = "regex"
     SYMBOL = "symbol"
     STRING = "string"
-    NUMBER_OR_SYMBOL = "numeric-or-symbol"
+    NUMBER_OR_SYMBOL = "numeric_or_symbol"
 
 
 class Property(msgspec.Struct, frozen=True):
@@ -34,6 +34,8 @@ class Property(msgspec.Struct, frozen=True):
 
 
 _LONG = re.compile(r"-?[0-9]{1,19}")
+_COUNT = "1 32"
+_RATIO_MAX = 1000
 _LONG_MAX = 2**63 - 1
 _TRUTHS = {"true": "true", "yes": "true", "false": "false", "no": "false"}
 
@@ -59,7 +61,7 @@ def normalise(prop: Property, value: str) -> str | None:
         case Kind.STRING:
             return value
         case Kind.NUMBER_OR_SYMBOL:
-            return value if value.isascii() and value.isdigit() else _symbol(value, prop.values)
+            return value if _in_range(value, _COUNT) else _symbol(value, prop.values)
 
 
 def describe(prop: Property) -> str:
@@ -75,7 +77,7 @@ def describe(prop: Property) -> str:
             low, high = prop.values.split()
             return f"a whole number from {low} to {high}"
         case Kind.RANGE_FLOAT:
-            return "a positive number"
+            return f"a number above 0, up to {_RATIO_MAX}"
         case Kind.REGEX:
             return f"text that matches {prop.values}"
         case Kind.SYMBOL:
@@ -83,7 +85,7 @@ def describe(prop: Property) -> str:
         case Kind.STRING:
             return "any text"
         case Kind.NUMBER_OR_SYMBOL:
-            return "a whole number or one of " + ", ".join(prop.values.split())
+            return "a whole number from 1 to 32 or one of " + ", ".join(prop.values.split())
 
 
 def _in_range(value: str, bounds: str) -> bool:
@@ -92,7 +94,7 @@ def _in_range(value: str, bounds: str) -> bool:
 
 
 def _is_ratio(value: str) -> bool:
-    return bool(re.fullmatch(r"[0-9]{1,9}([.][0-9]{1,9})?", value)) and float(value) > 0
+    return bool(re.fullmatch(r"[0-9]{1,9}([.][0-9]{1,9})?", value)) and 0 < float(value) <= _RATIO_MAX
 
 
 def _symbol(value: str, words: str) -> str | None:
