@@ -156,6 +156,8 @@ class Promotion:
                 not peer.connected or peer.devices[volume.number].disk < DiskState.INCONSISTENT
                 for peer in core.diskful_peers()
             )
+            # A disk of our own that is detached misses our writes like any other.
+            missing = missing or (not volume.config.diskless and not volume.disk_open)
             if forced or missing:
                 self.r.rotation.want(volume, urgent=forced)
             if volume.superblock is not None and volume.disk_open:
