@@ -209,3 +209,35 @@ def test_error_reports_of_the_nodes_are_listed_too() -> None:
         assert (await driver.ask("GET", "/v1/error-reports")).json == []
 
     asyncio.run(story())
+
+
+def test_all_resources_of_a_definition_go_in_one_call() -> None:
+    async def story() -> None:
+        town, driver = await cluster()
+        await spawn(town, driver)
+        gone = await driver.ask("DELETE", "/v1/resource-definitions/r1/resources")
+        assert gone.status == 200, gone.content
+        await town.quiet()
+        assert await places(driver) == {}
+        assert (await driver.ask("GET", "/v1/resource-definitions/r1")).status == 200
+        whole = "/v1/resource-definitions/r1/resources?delete_empty_resource_definition=True"
+        assert (await driver.ask("DELETE", whole)).status == 200
+        assert (await driver.ask("GET", "/v1/resource-definitions/r1")).status == 404
+        assert (await driver.ask("DELETE", whole)).status == 404
+
+    asyncio.run(story())
+
+
+def test_a_satellite_s_configuration() -> None:
+    async def story() -> None:
+        town, driver = await cluster()
+        path = "/v1/nodes/n3/config"
+        assert (await driver.ask("GET", path)).json["net"] == {"port": 3366, "com_type": "plain"}
+        assert (await driver.ask("PUT", path, {"log": {"level": "DEBUG"}})).status == 200
+        assert (await driver.ask("PUT", path, {"log": {"level": "LOUD"}})).status == 500
+        await town.act(["stop", "process", "n3"])
+        away = await driver.ask("GET", path)
+        assert (away.status, away.codes) == (503, [codes.ret_code(codes.Mask.WARN, "NOT_CONNECTED")])
+        assert (await driver.ask("PUT", path, {"log": {"level": "INFO"}})).json == []
+
+    asyncio.run(story())

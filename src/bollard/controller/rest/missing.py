@@ -38,7 +38,6 @@ class Missing(msgspec.Struct, frozen=True):
 _TOKENS = Capability("token authentication", "Let the API listen on loopback only, or put a proxy before it.")
 _ENCRYPTION = Capability("encryption of volumes", "Encrypt inside the volume, with LUKS on the device.")
 _EVICTION = Capability("evicting a node by hand", "Evacuate the node, or declare it lost.")
-_NODE_CONFIG = Capability("reading and changing a satellite's configuration", "Edit its configuration file.")
 _RECONNECT = Capability(
     "reconnecting to a satellite on request", "The controller reconnects by itself; restart the satellite."
 )
@@ -56,7 +55,6 @@ _SOS = Capability("SOS reports", "Collect the logs and GET /v1/error-reports?wit
 _DATABASE = Capability("database backups through the API", "Copy the database file of a stopped controller.")
 _SPACE = Capability("space tracking", "Read /metrics.")
 _LIVE = Capability("taking back what make-available did", "Delete the resource on that node.")
-_TRUNCATE = Capability("removing all resources of a definition in one call", "Delete them one by one.")
 
 _RD = "/v1/resource-definitions/{resource}"
 _ROLLBACK = _RD + "/snapshot-rollback/{snapshot}"
@@ -75,8 +73,6 @@ TABLE: tuple[Missing, ...] = (
     Missing("PUT", "/v1/encryption/passphrase", _ENCRYPTION, subject=Subject.PASSPHRASE),
     Missing("PATCH", "/v1/encryption/passphrase", _ENCRYPTION, subject=Subject.PASSPHRASE),
     Missing("POST", "/v1/nodes/ebs", _EBS),
-    Missing("GET", "/v1/nodes/{node}/config", _NODE_CONFIG),
-    Missing("PUT", "/v1/nodes/{node}/config", _NODE_CONFIG),
     Missing("PUT", "/v1/nodes/{node}/evict", _EVICTION),
     Missing("PUT", "/v1/nodes/{node}/reconnect", _RECONNECT),
     *(
@@ -105,7 +101,6 @@ TABLE: tuple[Missing, ...] = (
     Missing("GET", _RD + "/snapshots/{snapshot}", _SNAPSHOTS, subject=_S),
     Missing("PUT", _RD + "/snapshots/{snapshot}", _SNAPSHOTS, subject=_S),
     Missing("DELETE", _RD + "/snapshots/{snapshot}", _SNAPSHOTS, subject=_S),
-    Missing("DELETE", _RD + "/resources", _TRUNCATE),
     Missing("POST", _RD + "/resources/{node}/unmake-available", _LIVE),
     Missing("GET", "/v1/view/backup/queue", _BACKUPS, {}),
     Missing("GET", "/v1/view/schedules-by-resource", _SCHEDULES, {}),

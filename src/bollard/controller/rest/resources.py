@@ -9,14 +9,19 @@ from bollard.controller.rest.routing import Route
 from bollard.domain.commands import (
     ActivateResource,
     Autoplace,
+    Command,
     CreateResources,
     DeactivateResource,
+    DeleteDefinition,
     DeleteResource,
     MakeAvailable,
     ModifyResource,
     ToggleDisk,
 )
 from bollard.domain.errors import Invalid, Subject
+from bollard.domain.resources import DiskKind
+from bollard.wire.rest import answers
+from bollard.wire.rest.answers import ApiCallRc
 from bollard.wire.rest.bodies import props
 from bollard.wire.rest.codes import Act, Noun
 from bollard.wire.rest.groups import filter_of
@@ -98,6 +103,30 @@ async def delete_resource(call: Call) -> Response:
             keep_tiebreaker=call.flag("keep_tiebreaker"),
         )
     )
+
+
+async def delete_resources(call: Call) -> Response:
+    """Remove a resource from all its nodes, those without a disk first; the definition stays unless asked."""
+    service = call.api.service
+    definition = find.definition(service.cluster, call.names["resource"])
+    entries: list[ApiCallRc] = []
+
+    async def run(command: Command) -> None:
+        answer = await service.submit(command)
+        entries.extend(answers.of_entry(entry, call.about, call.now_ms) for entry in answer.entries)
+
+    if call.flag("delete_empty_resource_definition"):
+        await run(DeleteDefinition(name=definition.name))
+        return call.entries(entries)
+    # Each removal may make or take a tie-breaker, so that what is left is looked at anew.
+    for _ in range(2 * len(service.cluster.resources_of(definition.name))):
+        left = service.cluster.resources_of(definition.name)
+        if not left:
+            break
+        last = {DiskKind.DISKFUL: 1, DiskKind.TIE_BREAKER: 2}
+        each = min(left, key=lambda one: last.get(one.disk, 0))
+        await run(DeleteResource(definition=each.definition, node=each.node, keep_tiebreaker=True))
+    return call.entries(entries)
 
 
 async def autoplace(call: Call) -> Response:
@@ -213,6 +242,14 @@ ROUTES = (
         noun=Noun.RSC,
         body=list[ResourceCreate],
         status=201,
+    ),
+    Route(
+        method="DELETE",
+        path=_ALL,
+        handler=delete_resources,
+        act=Act.DELETE,
+        noun=Noun.RSC,
+        query=("delete_empty_resource_definition",),
     ),
     Route(method="GET", path=_ONE, handler=show_resource, answer=ResourceView),
     Route(

@@ -1,0 +1,48 @@
+"""A satellite's configuration on the public API."""
+
+import msgspec
+
+from bollard.domain.nodes import Node
+from bollard.wire.rest.bodies import Body
+from bollard.wire.rest.settings import ConfigDebug, ConfigDir, LogBody
+
+
+class SatelliteConfigBody(Body, frozen=True, kw_only=True):
+    """Of a request to change a satellite's configuration; only the log level is used."""
+
+    log: LogBody | None = None
+
+
+class SatelliteLog(msgspec.Struct, frozen=True):
+    """What a satellite logs."""
+
+    print_stack_trace: bool = False
+
+
+class SatelliteNet(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a satellite listens."""
+
+    port: int | None = None
+    com_type: str = ""
+
+
+class SatelliteConfigView(msgspec.Struct, frozen=True):
+    """A satellite's configuration as clients see it, as far as the controller knows it."""
+
+    config: ConfigDir
+    debug: ConfigDebug
+    log: SatelliteLog
+    net: SatelliteNet
+    remote_spdk: bool = False
+    ebs: bool = False
+    special_satellite: bool = False
+
+
+def config_view(node: Node) -> SatelliteConfigView:
+    """How the controller reaches the satellite of a node."""
+    link = node.link()
+    encryption = (link.satellite_encryption or "") if link is not None else ""
+    port = link.satellite_port if link is not None else None
+    return SatelliteConfigView(
+        ConfigDir(), ConfigDebug(), SatelliteLog(), SatelliteNet(port, encryption.lower())
+    )
