@@ -1,5 +1,6 @@
 """The only place that prints: replies, tables and JSON."""
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any, TextIO
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+_WIDTH_OF_FILES = 200
 _ERROR = 0xC000000000000000
 _WARN = 0x8000000000000000
 _INFO = 0x4000000000000000
@@ -39,7 +41,9 @@ class Show:
     ) -> None:
         self._utf8 = utf8
         self._verbose = verbose
-        self.console = Console(file=out or sys.stdout, no_color=not color, highlight=False, soft_wrap=True)
+        file = out or sys.stdout
+        width = None if file.isatty() or "COLUMNS" in os.environ else _WIDTH_OF_FILES
+        self.console = Console(file=file, no_color=not color, highlight=False, soft_wrap=True, width=width)
         self.errors = Console(stderr=True, no_color=not color, highlight=False, soft_wrap=True)
 
     def line(self, text: Cell = "") -> None:
