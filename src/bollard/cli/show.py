@@ -13,8 +13,6 @@ from rich.text import Text
 
 _WIDTH_OF_FILES = 200
 _ERROR = 0xC000000000000000
-_WARN = 0x8000000000000000
-_INFO = 0x4000000000000000
 _STYLES = {"ERROR": "bold red", "WARNING": "bold yellow", "INFO": "bold cyan", "SUCCESS": "bold green"}
 
 Cell = str | Text
