@@ -108,7 +108,10 @@ class Epochs:
     def flush_step(self, op: FlushOp) -> None:
         if not op.peers and not op.local and op in self.core.flushes:
             self.core.flushes.remove(op)
-            self.r.requests.finish(op)
+            if op.then is not None:
+                op.then()
+            else:
+                self.r.requests.finish(op)
 
     # -- losses
 

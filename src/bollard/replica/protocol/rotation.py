@@ -20,6 +20,7 @@ from bollard.replica.protocol.model import PeerDevice, Volume
 from bollard.replica.protocol.states import DiskState, ReplState, Role
 from bollard.replica.protocol.twopc import Transaction, Vote
 from bollard.replica.protocol.uuids import UNSET, UuidFlag, is_random, masked, same
+from bollard.replica.protocol.writes import FlushOp
 
 if TYPE_CHECKING:
     from bollard.replica.protocol.resource import Resource
@@ -75,11 +76,7 @@ class Rotation:
         core = self.core
         core.log("info", f"volume {volume.number}: new data generation")
         if volume.superblock is None or volume.disk < DiskState.INCONSISTENT:
-            volume.exposed_uuid = self.fresh_uuid()
-            weak = self._weak(volume)
-            for peer in core.connected_peers():
-                core.send(peer, p.CurrentUuid(volume.exposed_uuid | 1, weak), volume.number)
-            self._ask(volume, lambda: self._done(volume))
+            self._rotate_remotely(volume)
             return
         volume.before_rotation = self.r.disks.generations(volume)
         # Behind the generations a transaction: who answered it has seen them.
@@ -90,6 +87,24 @@ class Rotation:
                 self._ask(volume, lambda: self._done(volume))
 
         self._renew(volume, renewed)
+
+    def _rotate_remotely(self, volume: Volume) -> None:
+        """Without a disk here: peers keep the generation; what they hold so far must not hang on a cache."""
+        core, turn = self.core, volume.rotating
+        op = FlushOp(volume, 0)
+
+        def durable() -> None:
+            if volume.rotating != turn:
+                return
+            volume.exposed_uuid = self.fresh_uuid()
+            weak = self._weak(volume)
+            for peer in core.connected_peers():
+                core.send(peer, p.CurrentUuid(volume.exposed_uuid | 1, weak), volume.number)
+            self._ask(volume, lambda: self._done(volume))
+
+        op.then = durable
+        self.r.epochs.flush(op)
+        self.r.epochs.flush_step(op)
 
     def _weak(self, volume: Volume) -> int:
         missing = 0 if volume.config.diskless else 1 << self.core.node_id

@@ -1,5 +1,6 @@
 """Requests under way: writes, zeroings, flushes, and groups of the parts that one large request was cut into."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bollard.replica.protocol.events import Buffer, Verb
@@ -61,9 +62,12 @@ class WriteOp(RangeOp):
 
 
 class FlushOp:
-    """A FLUSH: waits for the local disk and for the last epoch sent to each peer."""
+    """A FLUSH: waits for the local disk and for the last epoch sent to each peer.
 
-    __slots__ = ("local", "ok", "peers", "request", "volume")
+    With `then` it is one of our own: that is called instead of answering a request.
+    """
+
+    __slots__ = ("local", "ok", "peers", "request", "then", "volume")
 
     def __init__(self, volume: "Volume", request: int) -> None:
         self.volume = volume
@@ -71,3 +75,4 @@ class FlushOp:
         self.local = False
         self.ok = True
         self.peers: dict[int, int] = {}
+        self.then: Callable[[], None] | None = None
