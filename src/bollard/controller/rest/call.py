@@ -177,11 +177,14 @@ class Call:
 
 
 def explained(entries: list[ApiCallRc], explanation: Iterable[Explained]) -> list[ApiCallRc]:
-    """The entries with the explanation of a placement on the first of them."""
+    """The entries with the explanation of a placement on the one that says where, else on the first."""
     parts = tuple(explanation)
     if not parts or not entries:
         return entries
-    return [msgspec.structs.replace(entries[0], explanation=parts), *entries[1:]]
+    where = next((index for index, entry in enumerate(entries) if "Node/0" in entry.obj_refs), 0)
+    entries = list(entries)
+    entries[where] = msgspec.structs.replace(entries[where], explanation=parts)
+    return entries
 
 
 async def read(request: Request, bytes_max: int) -> bytes:
