@@ -215,6 +215,8 @@ class History:
             self.new_disk(node)
         elif kind < 0.7:
             cluster.note(f"detach {node}")
+            # A survivor that was detached counts as little as one that restarted: the last writer wins.
+            cluster.nodes[node].crashes += 1
             cluster.command(node, lambda tag: e.Detach(tag, 0))
         elif kind < 0.9:
             cluster.command(node, lambda tag: e.Attach(tag, 0))
