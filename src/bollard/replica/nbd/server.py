@@ -435,7 +435,8 @@ class NbdConnection:
             code = transmission.nbd_error(error)
             self._put(transmission.error_reply(cookie, code, structured=self._structured))
         elif offset < 0:
-            self._put(_pack_simple(wire.SIMPLE_REPLY_MAGIC, 0, cookie))
+            self._out.append(_pack_simple(wire.SIMPLE_REPLY_MAGIC, 0, cookie))
+            self._out_bytes += _SIMPLE_BYTES
         else:
             self._put_read(cookie, offset, data)
         if not self._serving and not self._flush_due:
