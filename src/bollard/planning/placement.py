@@ -44,6 +44,8 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Choose nodes only; pools do not matter."""
     maps: tuple[Props, ...] = ()
     """Of the definition, its group and the controller."""
+    explain: bool = True
+    """Whether the reasons are wanted."""
 
 
 class Chosen(msgspec.Struct, frozen=True):
@@ -84,6 +86,7 @@ def place(request: Request, world: World) -> Placement:
             + ", ".join(request.filter.replicas_on_same or ()),
             correction="Move a replica or change replicas-on-same.",
         )
+    mixing = request.diskless or props.ALLOW_MIXING.truth(*request.maps)
     refused: list[_Refused] = []
     candidates = _candidates(request, world, refused)
     scores = _scores(world, candidates)
@@ -94,12 +97,12 @@ def place(request: Request, world: World) -> Placement:
             pool=place.pool.name,
             score=scores[index],
             values=choose.values_of(rules, place.node.props),
-            storage=_storage_class(request, place.pool.provider),
+            storage="" if mixing else sizes.storage_class(place.pool.provider),
             shared=place.pool.shared_space,
         )
         for index in order
     ]
-    fixed = {_storage_class(request, provider) for provider in request.providers} - {""}
+    fixed = set() if mixing else {sizes.storage_class(provider) for provider in request.providers}
     picked = choose.best(ranked, request.count, rules, fixed)
     if picked is None:
         raise _too_few(request, ranked, refused)
@@ -108,7 +111,7 @@ def place(request: Request, world: World) -> Placement:
         Chosen(pick.node, pick.pool, providers[key_of(pick.node, pick.pool)])
         for pick in sorted(picked, key=lambda pick: key_of(pick.node))
     )
-    return Placement(chosen, _explain(ranked, picked, refused))
+    return Placement(chosen, _explain(ranked, picked, refused) if request.explain else ())
 
 
 class _Place(msgspec.Struct, frozen=True):
@@ -125,26 +128,30 @@ def _candidates(request: Request, world: World, refused: list[_Refused]) -> list
     taken = {key_of(name): "it already has a replica" for name in request.on}
     taken.update({key_of(name): "it is not to be used" for name in request.excluded})
     avoided = _avoided_nodes(request, cluster)
-    target_default = props.AUTOPLACE_TARGET.truth(cluster.props(), default=True)
+    diskless = _diskless_names(request)
+    by_default = props.AUTOPLACE_TARGET.truth(cluster.props(), default=True)
     for key, node in sorted(cluster.nodes.items()):
         reason = taken.get(key) or _node_refusal(node, key, world, request)
         if not reason and names and key not in names:
             reason = "it is not in the list of nodes"
-        if not reason and not props.AUTOPLACE_TARGET.truth(node.props, default=target_default):
+        if not reason and not (
+            props.AUTOPLACE_TARGET.truth(node.props)
+            if props.AUTOPLACE_TARGET.key in node.props
+            else by_default
+        ):
             reason = f"{props.AUTOPLACE_TARGET.key} is false"
         if not reason and key in avoided:
             reason = f"it has the resource '{avoided[key]}'"
         if reason:
             refused.append(_Refused(node.name, "", reason))
         elif request.diskless:
-            found += _diskless_pools(request, cluster, key, node)
+            found += _diskless_pools(diskless, cluster, key, node)
         else:
             found += _pools_with_space(request, world, key, node, refused)
     return found
 
 
-def _diskless_pools(request: Request, cluster: Cluster, key: Key, node: Node) -> list[_Place]:
-    names = _diskless_names(request)
+def _diskless_pools(names: set[str], cluster: Cluster, key: Key, node: Node) -> list[_Place]:
     return [
         _Place(pool_key, node, pool, sizes.UNLIMITED)
         for pool_key, pool in cluster.pool_keys_on(key)
@@ -268,13 +275,6 @@ def _rate_resource_count(world: World, place: _Place) -> float:
 
 def _rate_throughput(_world: World, place: _Place) -> float:
     return props.MAX_THROUGHPUT.number(place.pool.props, place.node.props)
-
-
-def _storage_class(request: Request, provider: ProviderKind) -> str:
-    """Pools of different classes are not mixed in one resource; empty: any may stand with any."""
-    if request.diskless or props.ALLOW_MIXING.truth(*request.maps):
-        return ""
-    return sizes.storage_class(provider)
 
 
 def _diskless_names(request: Request) -> set[str]:

@@ -120,6 +120,7 @@ def _choose(
         ),
         diskless=True,
         maps=effective.definition_maps(draft.cluster, definition),
+        explain=False,
     )
     try:
         return placement.place(request, draft.world).chosen[0].node
