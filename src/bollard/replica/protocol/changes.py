@@ -1,4 +1,4 @@
-"""What cluster-wide changes mean here: the vote of this node on each of them, and their effect when committed."""
+"""What cluster-wide changes mean here: the vote of this node on each, and the effect when committed."""
 
 from typing import TYPE_CHECKING
 

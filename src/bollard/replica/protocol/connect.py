@@ -156,7 +156,7 @@ class Connector:
         peer.timer = self.core.after(timeout_s, expired)
 
     def watch_pings(self, peer: Peer) -> None:
-        """Ping whenever the control connection was silent for the ping interval, sooner if we wait for acks."""
+        """Ping when the control connection was silent for the ping interval; sooner if acks are awaited."""
         if peer.timer is not None:
             peer.timer.cancel()
         interval_s = self.core.options.ping_interval_s
@@ -220,7 +220,8 @@ class Connector:
         self._expect(peer, Phase.FEATURES, "CONNECTION_FEATURES")
         version = min(packet.proto_max or packet.proto_min, MAX_DRBD9)
         if version < max(packet.proto_min, MIN_DRBD9):
-            reason = f"it speaks protocol {packet.proto_min}..{packet.proto_max}, {MIN_DRBD9}..{MAX_DRBD9} is wanted"
+            theirs = f"{packet.proto_min}..{packet.proto_max}"
+            reason = f"it speaks protocol {theirs}, {MIN_DRBD9}..{MAX_DRBD9} is wanted"
             self.stand_alone(peer, reason)
             return
         ids = (packet.sender_node_id, packet.receiver_node_id)

@@ -116,7 +116,7 @@ class Epochs:
     # -- losses
 
     def forget_peer(self, peer: Peer) -> bool:
-        """Mark what the peer has not confirmed; True when there was something. Requests wait for settle_peer."""
+        """Mark what the peer has not confirmed; True if there was some. Requests wait for settle_peer."""
         dirty = False
         epochs = [*peer.sent_epochs.values()] + ([peer.sending] if peer.sending is not None else [])
         for sent in epochs:

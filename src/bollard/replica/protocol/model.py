@@ -314,7 +314,7 @@ class Core:
         return next(self._ops)
 
     def disk_tag(self, volume: Volume, then: DiskThen) -> int:
-        """A tag for a disk action; `then(errno, data)` is called with its DiskDone, or EIO when the disk goes."""
+        """A tag for a disk action; `then(errno, data)` comes with its DiskDone, or EIO when the disk goes."""
         tag = next(self._tags)
         self.disk_waiting[tag] = (volume, then)
         return tag

@@ -1,4 +1,4 @@
-"""Becoming Primary and Secondary: local rules, the cluster's consent, opens and closes, doubts about old data."""
+"""Becoming Primary and Secondary: local rules, the cluster's consent, opens and closes, doubts."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -34,7 +34,7 @@ class Promotion:
     def promote(
         self, done: Callable[[Refusal | None], None], *, force: bool, until_s: float | None = None
     ) -> None:
-        """Become Primary; `done(None)` when the role counts, else why not. Transient causes are waited for."""
+        """Become Primary; `done(None)` once the role counts, else why not. Passing causes are waited out."""
         core = self.core
         if core.role is Role.PRIMARY:
             done(None)

@@ -198,11 +198,10 @@ class Receiver:
             self._flush_ready(peer)
 
     def _ack(self, op: PeerWrite, cmd: Cmd) -> None:
-        packet = op.packet
+        packet, size, number = op.packet, op.end - op.start, op.volume.number
         frame = _ACK.pack(
-            MAGIC_100, op.volume.number, cmd, _ACK_BYTES, 0, packet.sector, packet.block_id, op.end - op.start,
-            packet.seq,
-        )  # fmt: skip
+            MAGIC_100, number, cmd, _ACK_BYTES, 0, packet.sector, packet.block_id, size, packet.seq
+        )
         self.core.out.append(a.Send(op.peer.node_id, Channel.CONTROL, (frame,)))
 
     def _negative(self, peer: Peer, number: int, packet: p.Data | p.Trim | p.Zeroes, length: int) -> None:

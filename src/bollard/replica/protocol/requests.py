@@ -324,7 +324,7 @@ class Requests:
         self.r.rotation.reconsider()
 
     def finish(self, op: WriteOp | FlushOp) -> None:
-        """Nothing is waited for any more; the answer may still have to wait for a new generation or quorum."""
+        """Nothing is waited for any more; the answer may have to wait for a new generation or quorum."""
         volume = op.volume
         if volume.need_new_uuid or volume.rotating or not volume.quorum or self.core.fencing:
             volume.held_completions.append(op)

@@ -1,7 +1,7 @@
-"""New data generations: when a Primary's next write will be missed by somebody, and how the others learn of it.
+"""New data generations: when a Primary's next write will be missed by somebody; how the others learn of it.
 
-No write is acknowledged between the loss of a peer and the moment when the new generation is on the disk and, with
-quorum, known to every node that could still be asked.
+After the loss of a peer no write is acknowledged before the new generation is on the disk and, with quorum,
+known to every node that could still be asked.
 """
 
 from collections.abc import Callable
@@ -174,7 +174,7 @@ class Rotation:
             core.after(self.r.connector.backoff_s(), again)
 
     def _withdraw(self, volume: Volume) -> None:
-        """Nothing was acknowledged in the new generation: without quorum it must not part us from the others."""
+        """Nothing was acknowledged in it: without quorum it must not part us from the others."""
         volume.rotating = 0
         volume.need_new_uuid = volume.urgent_new_uuid = True
         before, volume.before_rotation = volume.before_rotation, None

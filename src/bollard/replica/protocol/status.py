@@ -121,7 +121,7 @@ class Status:
         )
 
     def score(self) -> int:
-        """10000 with all disks, 100 for each UpToDate volume, and the smallest number of UpToDate replicas."""
+        """10000 with all disks, 100 for each UpToDate volume, plus the least number of UpToDate replicas."""
         core = self.core
         volumes = list(core.volumes.values())
         if not volumes or not all(self.r.membership.data_reachable(volume) for volume in volumes):

@@ -1,4 +1,4 @@
-"""Requests under way: writes, zeroings, flushes, and groups of the parts that one large request was cut into."""
+"""Requests under way: writes, zeroings, flushes, and groups of the parts of one large request."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -30,7 +30,7 @@ class WriteOp(RangeOp):
         "verb", "volume",
     )  # fmt: skip
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  made once a write: keywords cost
         self,
         owner: "Requests",
         volume: "Volume",

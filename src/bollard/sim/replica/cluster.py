@@ -1,4 +1,4 @@
-"""Simulated nodes that carry out the core's actions: virtual time, one event at a time, all choices from a seed."""
+"""Simulated nodes that carry out the core's actions: virtual time, one event at a time, one seed."""
 
 import heapq
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from itertools import count
 from random import Random
 
 from bollard.domain.units import SECTOR_BYTES
+from bollard.replica.metadata.errors import MetadataError
 from bollard.replica.metadata.superblock import decode
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import events as e
@@ -44,7 +45,7 @@ class Cluster:
         volume_bytes: int = 16 << 20,
         day0: bool = True,
     ) -> None:
-        self.random = Random(seed)
+        self.random = Random(seed)  # noqa: S311  repeatable on purpose
         self.options = options
         self.volume_bytes = volume_bytes
         self.now_s = 0.0
@@ -123,7 +124,7 @@ class Cluster:
                 self.deliver(node_id, e.AddPeer(config))
         if not diskless:
             self.command(node_id, lambda tag: e.Attach(tag, 0))
-        self.command(node_id, lambda tag: e.Connect(tag))
+        self.command(node_id, e.Connect)
 
     def crash(self, node_id: int) -> None:
         """Power loss."""
@@ -204,6 +205,8 @@ class Cluster:
                 self._open(node, volume)
             case a.CloseDisk():
                 node.disk_boot += 1
+            case a.MetadataAt(_, offset) if node.disk is not None:
+                node.disk.metadata_at = offset
             case a.Log(level, text):
                 if self.tracing or level != "info":
                     self.note(f"n{node.node_id} {level}: {text}")
@@ -225,7 +228,14 @@ class Cluster:
                 return
             offset = disk.size_bytes - 4096 & ~4095
             raw = disk.read(offset, 4096)
-            superblock = decode(raw)
+            try:
+                superblock = decode(raw)
+            except MetadataError:
+                # The disk has grown, the volume not yet: as a real node remembers where its metadata is.
+                offset = disk.metadata_at
+                raw = disk.read(offset, 4096)
+                superblock = decode(raw)
+            disk.metadata_at = offset
             log_at = offset + superblock.al_offset_sectors * SECTOR_BYTES
             bits_at = offset + superblock.bitmap_offset_sectors * SECTOR_BYTES
             log = disk.read(log_at, superblock.al_blocks * 4096)
@@ -244,7 +254,7 @@ class Cluster:
         covered = disk.cached_blocks() if isinstance(action, a.FlushDisk | a.WriteMeta) else {}
         delay = self.random.random() * 0.003
         if isinstance(action, a.WriteMeta):
-            self.at(delay / 2, lambda: self._meta(node, boot, disk_boot, action, covered, delay / 2))
+            self.at(delay / 2, lambda: self._meta(node, (boot, disk_boot), action, covered, delay / 2))
             return
 
         def done() -> None:
@@ -259,13 +269,13 @@ class Cluster:
     def _meta(
         self,
         node: SimNode,
-        boot: int,
-        disk_boot: int,
+        boots: tuple[int, int],
         action: a.WriteMeta,
         covered: dict[int, int],
         delay_s: float,
     ) -> None:
         disk = node.disk
+        boot, disk_boot = boots
         if node.boot != boot or disk is None:
             return
         if disk.failing:
@@ -281,7 +291,7 @@ class Cluster:
                 return
             for offset, data in action.pieces:
                 blocks = range(offset // 4096, (offset + len(data) - 1) // 4096 + 1)
-                disk.harden({block: 1 << 30 for block in blocks})
+                disk.harden(dict.fromkeys(blocks, 1 << 30))
             if node.disk_boot == disk_boot:
                 self.deliver(node.node_id, e.DiskDone(action.tag))
 
@@ -304,7 +314,7 @@ class Cluster:
                 return 0, b""
         if fua:
             blocks = range(offset // 4096, (offset + len(data) - 1) // 4096 + 1)
-            disk.harden({block: 1 << 30 for block in blocks})
+            disk.harden(dict.fromkeys(blocks, 1 << 30))
         return 0, b""
 
 

@@ -19,6 +19,7 @@ class SimDisk:
         self.durable: dict[int, bytes] = {}
         self.cache: dict[int, list[bytes]] = {}
         self.failing = False
+        self.metadata_at = size_bytes - _BLOCK & ~(_BLOCK - 1)
 
     def read(self, offset: int, length: int) -> bytes:
         """The bytes as the running machine sees them."""
@@ -54,9 +55,9 @@ class SimDisk:
             versions = self.cache.get(block)
             if not versions:
                 continue
-            count = min(count, len(versions))
-            self.durable[block] = versions[count - 1]
-            rest = versions[count:]
+            hardened = min(count, len(versions))
+            self.durable[block] = versions[hardened - 1]
+            rest = versions[hardened:]
             if rest:
                 self.cache[block] = rest
             else:

@@ -56,7 +56,7 @@ class History:
         disk_faults: bool = False,
     ) -> None:
         self.disk_faults = disk_faults
-        self.random = Random(seed ^ 0x5EED)
+        self.random = Random(seed ^ 0x5EED)  # noqa: S311  repeatable on purpose
         self.seed = seed
         chosen = options or default_options(self.random)
         self.options = options or msgspec.structs.replace(chosen, csums_after_crash_only=seed % 2 == 0)
@@ -82,7 +82,9 @@ class History:
         if handler is not None:
             handler(action)
 
-    def _request(self, session: Session, handler: Callable[[a.Complete], None], event: Callable[[int], e.Request]) -> None:
+    def _request(
+        self, session: Session, handler: Callable[[a.Complete], None], event: Callable[[int], e.Request]
+    ) -> None:
         if self.cluster.nodes[session.node].boot != session.boot:
             return
         self._next_request += 1
@@ -111,7 +113,9 @@ class History:
     def _acknowledged(self, session: Session, block: int, write: Write, *, durable: bool) -> None:
         current = self.session
         if current is not None and current.node != session.node and current.open:
-            raise Violation(f"node {session.node} acknowledged write {write.number} after node {current.node} took over")
+            raise Violation(
+                f"node {session.node} acknowledged write {write.number} after node {current.node} took over"
+            )
         node = self.cluster.nodes[session.node]
         assert node.resource is not None
         holders = {}
@@ -158,7 +162,11 @@ class History:
             cluster.run(self.random.random() * 0.05)
         if old is not None and old.node == node and cluster.alive(node) and old.open:
             resource = cluster.nodes[node].resource
-            if cluster.nodes[node].boot == old.boot and resource is not None and resource.core.role is Role.PRIMARY:
+            if (
+                cluster.nodes[node].boot == old.boot
+                and resource is not None
+                and resource.core.role is Role.PRIMARY
+            ):
                 return
         self._abandon()
         if not cluster.alive(node):
@@ -166,7 +174,7 @@ class History:
         self.sessions += 1
         session = Session(node, cluster.nodes[node].boot, self.sessions)
         self.session = session
-        tag = cluster.command(node, lambda tag: e.Promote(tag))
+        tag = cluster.command(node, e.Promote)
         cluster.run_until(lambda: tag in cluster.answers or not cluster.alive(node), 4.0)
         answer = cluster.answers.get(tag)
         if answer is not None and answer.code is a.Code.OK:
@@ -222,7 +230,7 @@ class History:
             cluster.command(node, lambda tag: e.Attach(tag, 0))
         elif self.session is None or self.session.node != node:
             cluster.note(f"stop {node}")
-            tag = cluster.command(node, lambda tag: e.Stop(tag))
+            tag = cluster.command(node, e.Stop)
             if cluster.run_until(lambda: tag in cluster.answers, 5.0) and cluster.alive(node):
                 cluster.crash(node)
 
@@ -340,7 +348,9 @@ class History:
                 f"n{peer.node_id}:{ConnState(peer.cstate).name}/{peer.devices[0].repl.name}/{peer.devices[0].disk.name}"
                 for peer in core.peers.values()
             )
-            parts.append(f"n{node.node_id} {core.role.name} {volume.disk.name} quorum={volume.quorum} [{links}]")
+            parts.append(
+                f"n{node.node_id} {core.role.name} {volume.disk.name} quorum={volume.quorum} [{links}]"
+            )
         return "; ".join(parts)
 
     def _compare_disks(self) -> None:

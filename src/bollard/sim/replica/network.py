@@ -1,4 +1,4 @@
-"""Links between simulated nodes: bytes in order on each channel, delays between them, cuts that nobody is told."""
+"""Links between simulated nodes: bytes in order on each channel, delays, cuts that nobody is told."""
 
 from typing import TYPE_CHECKING
 

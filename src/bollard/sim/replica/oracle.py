@@ -1,4 +1,4 @@
-"""What a client may read: every acknowledged write, unless each node that held it lost power before a flush."""
+"""What a client may read: each acknowledged write, unless all its holders lost power before a flush."""
 
 from struct import Struct
 
@@ -84,5 +84,6 @@ class Oracle:
             known = sector == _STAMP.pack(stamp, number) * (_SECTOR // _STAMP.size)
             if not known or (number and stamp != block) or number not in permitted:
                 raise Violation(
-                    f"{where}: block {block} sector {at // _SECTOR} holds write {number}, permitted {sorted(permitted)}"
+                    f"{where}: block {block} sector {at // _SECTOR} holds write {number},"
+                    f" permitted {sorted(permitted)}"
                 )
