@@ -146,6 +146,28 @@ def test_three_replicas_with_quorum_survive_the_loss_of_the_primary(make: Make) 
     assert cluster.data(0) == cluster.data(1) == cluster.data(2)
 
 
+def test_two_replicas_and_a_tiebreaker_survive_the_loss_of_the_primary_in_mid_write(make: Make) -> None:
+    cluster = make(diskful=2, diskless=1, options={"quorum": "majority", "on-no-quorum": "suspend-io"})
+    cluster.start()
+    client = cluster.open(0)
+    acked: set[int] = set()
+    writing = client.write_many(blocks(range(4000), 1), depth=16)
+    acked.update(offset // BLOCK for offset in itertools.islice(writing, 300))
+    cluster.nodes[0].kill()
+    with contextlib.suppress(OSError):
+        acked.update(offset // BLOCK for offset in writing)
+    client.abort()
+    with cluster.open(1) as survivor:
+        check(survivor, dict.fromkeys(acked, 1))
+        list(survivor.write_many(blocks(range(100), 2), depth=16))
+        survivor.flush()
+        cluster.nodes[0].start()
+        cluster.settled()
+    for node in cluster.nodes:
+        assert node.terminate() == 0
+    assert cluster.data(0) == cluster.data(1)
+
+
 def test_without_quorum_nothing_is_promoted_and_with_it_again_it_is(make: Make) -> None:
     cluster = make(diskful=3, options={"quorum": "majority", "on-no-quorum": "io-error"})
     cluster.start()
