@@ -15,11 +15,12 @@ from bollard.replica.loop import Loop
 from bollard.replica.metadata import layout, superblock
 from bollard.replica.metadata.al_block import INITIALISED_BLOCK
 from bollard.replica.metadata.errors import MetadataError
+from bollard.replica.metadata.image import AL_BYTES_READ_MAX
 from bollard.replica.metadata.superblock import DeviceFlag, Superblock
 from bollard.replica.trouble import Trouble, from_os_error
 from bollard.wire.engine import CreateMd, ErrorCode
 
-__all__ = ["INTERNAL", "Disk", "MetaRead", "create_md", "open_disk"]
+__all__ = ["INTERNAL", "Disk", "MetaRead", "create_md", "end_of_metadata", "open_disk"]
 
 INTERNAL: Final = "internal"
 _PAGE: Final = layout.PAGE_BYTES
@@ -100,6 +101,12 @@ class Disk:
             bitmap_bytes = log_at - bitmap_at
         else:
             bitmap_bytes = place + record.md_size_sectors * _SECTOR - bitmap_at
+        if log_bytes > AL_BYTES_READ_MAX:
+            raise MetadataError(
+                f"the activity log has {log_bytes} bytes, more than {AL_BYTES_READ_MAX}",
+                where=f"superblock of {self.meta.path}",
+                next_step="create the metadata anew with the default log of 32 KiB",
+            )
         if min(log_at, bitmap_at, bitmap_bytes) < 0 or max(log_at, bitmap_at) > self.meta.size_bytes:
             raise MetadataError(
                 "areas outside of the device",
@@ -230,6 +237,11 @@ def _has_metadata(disk: Disk, place: layout.Layout) -> bool:
             "use it as it is, or create with force (which gives up the old generation)",
         )
     return True
+
+
+def end_of_metadata(superblock_offset_bytes: int) -> int:
+    """The smallest size of a backing whose internal metadata has its superblock there."""
+    return superblock_offset_bytes + _PAGE
 
 
 def _superblock_place(device_bytes: int) -> int:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from bollard.replica.disk import Buffer
 from bollard.replica.loop import Loop
 from bollard.replica.metadata.errors import MetadataError
-from bollard.replica.metadisk import Disk, MetaRead, open_disk
+from bollard.replica.metadisk import Disk, MetaRead, end_of_metadata, open_disk
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import events as e
 from bollard.wire.engine import VolumeSpec
@@ -46,6 +46,7 @@ class Storage:
             a.WriteMeta: self._write_meta,
             a.OpenDisk: self._open_disk,
             a.CloseDisk: self._close_disk,
+            a.MetadataAt: self._metadata_at,
         }
 
     def place(self, volume: VolumeSpec) -> None:
@@ -67,9 +68,9 @@ class Storage:
         meta_bytes = data_bytes if disk.internal else disk.meta.measure()
         return e.BackingResized(number, data_bytes, meta_bytes)
 
-    def remember(self, number: int) -> None:
+    def remember(self, number: int, superblock_offset_bytes: int) -> None:
         """Keeps where the metadata of a volume is now, for a start after an interrupted growth."""
-        size = self.disks[number].data.size_bytes
+        size = end_of_metadata(superblock_offset_bytes)
         if self._last_sizes.get(number) != size:
             self._last_sizes[number] = size
             self._remember_size(number, size)
@@ -151,7 +152,8 @@ class Storage:
                 del self.disks[act.volume]
                 self._tell(e.DiskOpenFailed(act.volume, read))
                 return
-            self.remember(act.volume)
+            if disk.internal:
+                self.remember(act.volume, read.superblock_offset_bytes)
             self._tell(
                 e.DiskAttached(
                     act.volume,
@@ -166,6 +168,11 @@ class Storage:
             )
 
         disk.in_pool(work, ended)
+
+    def _metadata_at(self, act: a.MetadataAt) -> None:
+        disk = self.disks.get(act.volume)
+        if disk is not None and disk.internal:
+            self.remember(act.volume, act.superblock_offset_bytes)
 
     def _close_disk(self, act: a.CloseDisk) -> None:
         disk = self.disks.pop(act.volume, None)

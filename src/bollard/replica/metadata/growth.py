@@ -15,7 +15,7 @@ from bollard.replica.metadata.layout import PAGE_BYTES, Layout
 from bollard.replica.metadata.superblock import DeviceFlag, PeerFlag, Superblock
 from bollard.replica.metadata.superblock08 import Superblock08
 
-__all__ = ["Flush", "Write", "left_behind", "move", "relocated"]
+__all__ = ["Flush", "Write", "distrustful", "left_behind", "move", "relocated"]
 
 _BATCH_PAGES = 256
 
@@ -54,14 +54,14 @@ def move(old: Layout, new: Layout, superblock: AnySuperblock, bitmap: Bitmap) ->
     """All writes that move the metadata from `old` to `new` (of a grown device), and clear what it leaves.
 
     The log must be folded into `bitmap`, nobody may write through it, and the bitmap must fit the new layout.
-    Until the last superblock is written, the one at the new place says that every peer needs a full sync: a
-    crash in between costs time, never data. Afterwards the bitmap counts as written.
+    The agreed size stays. Until the last superblock is written, the one at the new place says that every peer
+    needs a full sync: a crash in between costs time, never data. Afterwards the bitmap counts as written.
     """
     assert new.superblock_offset_bytes >= old.superblock_offset_bytes, "metadata moves forward only"
     assert bitmap.size_bytes <= new.usable_bytes, (bitmap.size_bytes, new.usable_bytes)
     final = relocated(superblock, new)
     at = new.superblock_offset_bytes
-    yield Write(at, encode_any(_distrustful(final)))
+    yield Write(at, encode_any(distrustful(final)))
     yield Flush()
     for first in range(0, bitmap.pages, _BATCH_PAGES):
         count = min(_BATCH_PAGES, bitmap.pages - first)
@@ -71,17 +71,16 @@ def move(old: Layout, new: Layout, superblock: AnySuperblock, bitmap: Bitmap) ->
     rest = zeros(new.bitmap_offset_bytes + bitmap.pages * PAGE_BYTES, bitmap_end)
     for region in (*rest, initialised_log(new)):
         yield from (Write(offset, data) for offset, data in region.writes())
-    yield Flush()
-    yield Write(at, encode_any(final))
-    yield Flush()
-    bitmap.forget_dirty()
     left = left_behind(old, new)
     for region in zeros(left.start, left.stop):
         yield from (Write(offset, data) for offset, data in region.writes())
     yield Flush()
+    yield Write(at, encode_any(final))
+    yield Flush()
+    bitmap.forget_dirty()
 
 
-def _distrustful(superblock: AnySuperblock) -> AnySuperblock:
+def distrustful(superblock: AnySuperblock) -> AnySuperblock:
     """The superblock while its bitmap is not there yet: all peers need everything, day 0 is forgotten."""
     match superblock:
         case Superblock():

@@ -161,6 +161,11 @@ class Superblock(msgspec.Struct, frozen=True, kw_only=True):
         return self.al_stripes * self.al_stripe_blocks
 
     @property
+    def bitmap_pages(self) -> int:
+        """4 KiB pages of the bitmap area."""
+        return (self.md_size_sectors * SECTOR_BYTES - PAGE_BYTES) // PAGE_BYTES - self.al_blocks
+
+    @property
     def slots_used(self) -> frozenset[int]:
         """Bitmap slots that belong to a node."""
         return frozenset(peer.bitmap_index for peer in self.peers if peer.bitmap_index >= 0)

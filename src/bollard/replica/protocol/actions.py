@@ -133,6 +133,13 @@ class VolumeSize(_Action, frozen=True):
     size_bytes: int
 
 
+class MetadataAt(_Action, frozen=True):
+    """The metadata is here now, durably: where to look for it when a further growth was cut off."""
+
+    volume: int
+    superblock_offset_bytes: int
+
+
 # ---- answers and news
 
 
@@ -186,5 +193,5 @@ class Log(_Action, frozen=True):
 
 Action = (
     Send | Dial | HangUp | ReadDisk | WriteDisk | ZeroDisk | FlushDisk | WriteMeta | OpenDisk | CloseDisk
-    | Complete | VolumeSize | Answer | Notify | Fence | Log
+    | Complete | VolumeSize | MetadataAt | Answer | Notify | Fence | Log
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What two nodes tell each other when they connect, what they conclude, and what changes on both from then on.
+"""What two nodes tell each other when they connect, what they conclude, and what changes from then on.
 
 The decision itself is handshake.decide; here are its inputs and its consequences.
 """
@@ -53,9 +53,9 @@ class Agreement:
             self.r.news.send_state(device)
 
     def sizes_of(self, volume: Volume) -> p.Sizes:
-        capacity = self.r.disks.capacity_bytes(volume)
+        room = self.r.sizing.room_bytes(volume)
         return p.Sizes(
-            capacity // SECTOR_BYTES,
+            room // SECTOR_BYTES,
             volume.config.size_bytes // SECTOR_BYTES,
             volume.size_bytes // SECTOR_BYTES,
             MAX_BIO_BYTES,

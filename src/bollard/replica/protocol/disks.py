@@ -1,4 +1,4 @@
-"""The local disk of a volume: attaching with crash recovery, state and generations in the superblock, letting go.
+"""The local disk of a volume: attaching with crash recovery, state and generations on it, letting go.
 
 The one place where a superblock is changed.
 """
@@ -23,11 +23,13 @@ from bollard.replica.metadata.superblock import (
     decode,
     take_slot,
     with_peer,
+    without_day_0,
 )
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol.config import QUORUM_OFF, OnIoError
-from bollard.replica.protocol.events import DiskAttached, DiskOpenFailed
+from bollard.replica.protocol.events import Buffer, DiskAttached, DiskOpenFailed
 from bollard.replica.protocol.generations import Generations, PeerDisk, Peers, Slot, set_primary
+from bollard.replica.protocol.growing import left_by_growth
 from bollard.replica.protocol.meta_writer import MetaWriter
 from bollard.replica.protocol.model import EIO, Peer, PeerDevice, Volume
 from bollard.replica.protocol.states import DiskState, Role
@@ -37,6 +39,14 @@ if TYPE_CHECKING:
     from bollard.replica.protocol.resource import Resource
 
 _KEPT = DeviceFlag.CONSISTENT | DeviceFlag.WAS_UP_TO_DATE
+
+
+def _own_entry(superblock: Superblock) -> tuple[Superblock, bool]:
+    """Note in a node's own entry, as DRBD does, that the disk was attached; True if it never was before."""
+    entry = superblock.peers[superblock.node_id]
+    flags = entry.flags | PeerFlag.NODE_EXISTS
+    noted = with_peer(superblock, superblock.node_id, msgspec.structs.replace(entry, flags=flags))
+    return noted, flags != entry.flags
 
 
 class Disks:
@@ -98,7 +108,27 @@ class Disks:
             self.core.log(
                 "warning", f"volume {volume.number}: {hot} extents were being written before a crash"
             )
-        writer.save_bitmap(lambda: writer.write(clean, lambda: self._ready(volume)))
+        self._wipe_leftovers(
+            volume, lambda: writer.save_bitmap(lambda: writer.write(clean, lambda: self._ready(volume)))
+        )
+
+    def _wipe_leftovers(self, volume: Volume, then: Callable[[], None]) -> None:
+        """Metadata that a growth, which a crash cut off, left where users will write."""
+        assert volume.superblock is not None
+        left = left_by_growth(volume.superblock, self.capacity_bytes(volume))
+        if not left:
+            then()
+            return
+
+        def wiped(errno: int, _data: Buffer) -> None:
+            if not errno:
+                then()
+            elif volume.disk_open:
+                self.io_error(volume, "what an interrupted growth left cannot be cleared")
+
+        tag = self.core.disk_tag(volume, wiped)
+        zero = a.ZeroDisk(tag, volume.number, left.start, len(left), may_unmap=True, fua=True)
+        self.core.out.append(zero)
 
     def _load(self, volume: Volume, event: DiskAttached) -> Superblock:
         superblock = decode(event.superblock)
@@ -109,8 +139,10 @@ class Disks:
                 next_step=f"this is node id {self.core.node_id}: check that the backing is the right one",
             )
         superblock = msgspec.structs.replace(superblock, node_id=self.core.node_id)
+        before = superblock.slots_used
         for peer in self.core.diskful_peers():
             superblock, _ = take_slot(superblock, peer.node_id)
+        superblock, fresh = _own_entry(without_day_0(superblock))
         volume.superblock_offset_bytes = event.superblock_offset_bytes
         volume.backing_bytes, volume.meta_bytes = event.backing_bytes, event.meta_bytes
         volume.internal = event.internal
@@ -128,6 +160,10 @@ class Disks:
         volume.size_bytes = size
         bitmap = Bitmap(size, max_peers=superblock.max_peers, block_bytes=superblock.block_bytes)
         bitmap.load_pages(0, event.bitmap[: bitmap.pages * layout.PAGE_BYTES])
+        if not fresh:
+            # Free slots are not kept: of what their nodes lack nothing is known.
+            for slot in superblock.slots_used - before:
+                bitmap.set_all(slot)
         volume.bitmap = bitmap
         return msgspec.structs.replace(superblock, effective_size_sectors=size // SECTOR_BYTES)
 
@@ -142,7 +178,7 @@ class Disks:
             return 0
         page = layout.PAGE_BYTES
         ring = [event.activity_log[at : at + page] for at in range(0, superblock.al_blocks * page, page)]
-        result = replay(ring)
+        result = replay(ring, stripes=superblock.al_stripes)
         slots = range(superblock.max_peers)
         if not result.complete or superblock.flags & DeviceFlag.AL_DISABLED:
             for slot in slots:
@@ -325,10 +361,14 @@ class Disks:
 
     def io_error(self, volume: Volume, what: str) -> None:
         """The disk failed: go on without it."""
-        if not volume.disk_open or volume.disk <= DiskState.FAILED:
+        if not volume.disk_open or volume.disk in (DiskState.DETACHING, DiskState.FAILED):
             return
-        self.core.log("error", f"volume {volume.number}: {what}; its disk is given up, replace it and attach")
+        why = f"volume {volume.number}: {what}; its disk is given up, replace it and attach"
+        self.core.log("error", why)
         self.close(volume, failed=True)
+        tag, volume.attach_tag = volume.attach_tag, None
+        if tag is not None:
+            self.r.answer(tag, a.Code.UNAVAILABLE, why)
 
     def write_failed(self, volume: Volume) -> None:
         if self.core.options.on_io_error == OnIoError.DETACH:

@@ -6,6 +6,8 @@ Everything that writes takes its range here first, and so do reads whose result 
 from collections.abc import Callable
 from typing import Final
 
+_NO_LIMIT: Final = 1 << 63
+
 _SHIFT: Final = 17
 """Ranges are found through buckets of 128 KiB: most operations touch one."""
 
@@ -44,22 +46,46 @@ class RangeCall(RangeOp):
 class Exclusion:
     """The operations under way or waiting on one volume."""
 
-    __slots__ = ("_buckets", "count")
+    __slots__ = ("_beyond", "_buckets", "_holds", "_limit", "count")
 
     def __init__(self) -> None:
         self._buckets: dict[int, list[RangeOp]] = {}
+        self._beyond: list[RangeOp] = []
+        self._limit = _NO_LIMIT
+        self._holds = 0
         self.count = 0
+
+    def hold_beyond(self, offset: int) -> None:
+        """From now on operations that reach beyond `offset` wait, until as many calls of `lift`."""
+        self._holds += 1
+        self._limit = min(self._limit, offset)
+
+    def lift(self) -> None:
+        """The end of one `hold_beyond`; after the last one those that waited run before this returns."""
+        self._holds -= 1
+        assert self._holds >= 0, "lifted more often than held"
+        if self._holds:
+            return
+        self._limit = _NO_LIMIT
+        held, self._beyond = self._beyond, []
+        for op in held:
+            op.blockers -= 1
+            if not op.blockers:
+                op.run()
 
     def enter(self, op: RangeOp) -> bool:
         """Take part; True when the operation may go on now, else its `run` is called later."""
         buckets = self._buckets
         self.count += 1
+        if op.end > self._limit:
+            op.blockers += 1
+            self._beyond.append(op)
         first, last = op.start >> _SHIFT, (op.end - 1) >> _SHIFT
         if first == last:
             bucket = buckets.get(first)
             if not bucket:
                 buckets[first] = [op]
-                return True
+                return not op.blockers
             self._block(op, bucket)
             bucket.append(op)
             return not op.blockers

@@ -4,7 +4,7 @@ Order is kept where it matters: bits of evicted extents before the log block, da
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from bollard.domain.units import SECTOR_BYTES
 from bollard.replica.metadata.activity_log import AlTransaction
@@ -15,6 +15,8 @@ from bollard.replica.protocol.events import Buffer
 from bollard.replica.protocol.model import Core, Volume
 
 Done = Callable[[], None]
+Pieces = tuple[tuple[int, bytes], ...]
+"""Offsets on the metadata device, and what is to be written there."""
 
 
 class MetaWriter:
@@ -30,12 +32,14 @@ class MetaWriter:
         self._superblock: list[Done] | None = None
         self._flush_first = False
         self._bitmap: list[Done] | None = None
-        self._raw: deque[tuple[tuple[tuple[int, bytes], ...], Done]] = deque()
+        self._raw: deque[tuple[Pieces, Done]] = deque()
+        self._runs: deque[tuple[Iterator[Pieces], Done]] = deque()
         self._extents: deque[tuple[range, Done]] = deque()
 
     @property
     def idle(self) -> bool:
-        return not self._busy and self._superblock is None and self._bitmap is None and not self._raw
+        waits = self._raw or self._runs or self._bitmap is not None or self._superblock is not None
+        return not self._busy and not waits
 
     def save(self, then: Done | None = None, *, flush_data: bool = False) -> None:
         """Write the superblock as it is now or later; `then` when it is durable.
@@ -56,9 +60,18 @@ class MetaWriter:
         self._bitmap.append(then)
         self._pump()
 
-    def write(self, pieces: tuple[tuple[int, bytes], ...], then: Done) -> None:
+    def write(self, pieces: Pieces, then: Done) -> None:
         """Write pieces at offsets of the metadata device, data before them; in the order of calls."""
         self._raw.append((pieces, then))
+        self._pump()
+
+    def run(self, steps: Iterator[Pieces], then: Done) -> None:
+        """Write steps, each durable before the next is asked for, and nothing else in between; then `then()`.
+
+        The first is asked for when nothing is being written and no log transaction is pending. `then()` is
+        also called when the disk is given up before.
+        """
+        self._runs.append((steps, then))
         self._pump()
 
     def activate(self, extents: range, then: Done) -> None:
@@ -72,10 +85,11 @@ class MetaWriter:
             self._pump()
 
     def stop(self) -> list[Done]:
-        """The disk is gone: nothing more is written. Returns the calls that waited for extents."""
+        """The disk is gone: nothing more is written. Returns the calls that waited for extents or runs."""
         self._dead = True
-        waiting = [then for _, then in self._extents]
+        waiting = [then for _, then in self._extents] + [then for _, then in self._runs]
         self._extents.clear()
+        self._runs.clear()
         return waiting
 
     # -- one write after another
@@ -84,7 +98,9 @@ class MetaWriter:
         if self._busy or self._dead:
             return
         volume = self._volume
-        if self._raw:
+        if self._runs:
+            self._next_step()
+        elif self._raw:
             pieces, then = self._raw.popleft()
             self._start(pieces, [then], flush_data=True)
         elif self._superblock is not None:
@@ -98,6 +114,16 @@ class MetaWriter:
             self._start(self._pages(None), waiters, flush_data=True)
         elif self._extents:
             self._next_transaction()
+
+    def _next_step(self) -> None:
+        steps, then = self._runs[0]
+        pieces = next(steps, None)
+        if pieces is None:
+            self._runs.popleft()
+            then()
+            self._pump()
+        else:
+            self._start(pieces, [], flush_data=True)
 
     def _next_transaction(self) -> None:
         log = self._volume.log
@@ -145,22 +171,24 @@ class MetaWriter:
         for then in ready:
             then()
 
-    def _pages(self, extent: int | None) -> tuple[tuple[int, bytes], ...]:
+    def _pages(self, extent: int | None) -> Pieces:
         volume = self._volume
         assert volume.bitmap is not None
         assert volume.superblock is not None
         start = volume.superblock_offset_bytes + volume.superblock.bitmap_offset_sectors * SECTOR_BYTES
-        within = None
+        # A bitmap that has just grown may have pages whose place on the disk is made by a run that waits.
+        within = range(volume.superblock.bitmap_pages)
         if extent is not None:
             first = extent * EXTENT_BYTES
             if first >= volume.bitmap.size_bytes:
                 return ()
-            within = volume.bitmap.pages_of(first, min(EXTENT_BYTES, volume.bitmap.size_bytes - first))
+            pages = volume.bitmap.pages_of(first, min(EXTENT_BYTES, volume.bitmap.size_bytes - first))
+            within = range(pages.start, min(pages.stop, within.stop))
         runs = volume.bitmap.take_dirty(within)
         volume.bm_writes += len(runs)
         return tuple((start + run.offset_bytes, run.data) for run in runs)
 
-    def _start(self, pieces: tuple[tuple[int, bytes], ...], waiters: list[Done], *, flush_data: bool) -> None:
+    def _start(self, pieces: Pieces, waiters: list[Done], *, flush_data: bool) -> None:
         self._busy = True
 
         def done(errno: int, _data: Buffer) -> None:

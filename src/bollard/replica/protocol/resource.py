@@ -1,4 +1,4 @@
-"""One replicated resource: events in, actions out. The composition of the core's parts; decisions are in them.
+"""One replicated resource: events in, actions out. The composition of the parts; decisions are in them.
 
 Pure: no clock, no I/O, no randomness but through the arguments.
 """
@@ -19,6 +19,7 @@ from bollard.replica.protocol.digests import Digests
 from bollard.replica.protocol.disks import Disks
 from bollard.replica.protocol.epochs import Epochs
 from bollard.replica.protocol.frames import FrameReader
+from bollard.replica.protocol.growing import Growing
 from bollard.replica.protocol.losses import Losses
 from bollard.replica.protocol.membership import Membership
 from bollard.replica.protocol.model import Core, Peer
@@ -54,6 +55,7 @@ class Resource:
         self.rotation = Rotation(self)
         self.disks = Disks(self)
         self.sizing = Sizing(self)
+        self.growing = Growing(self)
         self.agree = Agreement(self)
         self.connector = Connector(self)
         self.epochs = Epochs(self)

@@ -1,19 +1,13 @@
-"""Sizes of volumes: what fits at connect, what a diskless node takes over, and growth by the whole cluster."""
+"""Sizes of volumes: what fits at connect, what a diskless node takes over, growth by the whole cluster."""
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from bollard.domain.units import SECTOR_BYTES
 from bollard.replica.metadata import layout
-from bollard.replica.metadata.al_block import INITIALISED_BLOCK
 from bollard.replica.metadata.errors import MetadataError
-from bollard.replica.metadata.superblock import encode
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import packets as p
 from bollard.replica.protocol.commands import ANY_NODE, SizeFlag
-from bollard.replica.protocol.events import Buffer
-from bollard.replica.protocol.exclusion import RangeCall
 from bollard.replica.protocol.model import PeerDevice, Volume
 from bollard.replica.protocol.states import Role
 from bollard.replica.protocol.twopc import Transaction, Vote
@@ -39,7 +33,7 @@ class Sizing:
         if sizes is None:
             return False
         mine, theirs = volume.size_bytes // SECTOR_BYTES, sizes.current_sectors
-        my_room = self.r.disks.capacity_bytes(volume) // SECTOR_BYTES
+        my_room = self.room_bytes(volume) // SECTOR_BYTES
         if volume.disk_open and theirs and my_room < theirs:
             return False
         return not (sizes.disk_sectors and mine and sizes.disk_sectors < mine)
@@ -99,13 +93,12 @@ class Sizing:
         if volume is None or not volume.disk_open:
             return bit, 0, _NO_LIMIT_SECTORS
         primary = bit if self.core.role == Role.PRIMARY else 0
-        return bit, primary, self._room_bytes(volume) // SECTOR_BYTES
+        return bit, primary, self.room_bytes(volume) // SECTOR_BYTES
 
-    def _room_bytes(self, volume: Volume) -> int:
-        """What the backing would hold with its metadata at the new end."""
+    def room_bytes(self, volume: Volume) -> int:
+        """What the backing would hold with its metadata at the new end; 0 without a disk."""
         superblock = volume.superblock
-        assert superblock is not None
-        if not volume.internal:
+        if superblock is None or not volume.internal:
             return self.r.disks.capacity_bytes(volume)
         try:
             return layout.internal(volume.backing_bytes, superblock.geometry).usable_bytes
@@ -122,60 +115,20 @@ class Sizing:
             )
 
     def _set_size(self, volume: Volume, size_bytes: int, *, assume_clean: bool) -> None:
-        core = self.core
-        core.log("info", f"volume {volume.number}: {volume.size_bytes} -> {size_bytes} bytes")
+        core, old_bytes = self.core, volume.size_bytes
+        core.log("info", f"volume {volume.number}: {old_bytes} -> {size_bytes} bytes")
         volume.size_bytes = size_bytes
         core.changed = True
+
+        def ready() -> None:
+            core.out.append(a.VolumeSize(volume.number, volume.size_bytes))
+
         if volume.disk_open:
-            self._grow_disk(volume, size_bytes)
+            self.r.growing.grow(volume, old_bytes, ready)
             if not assume_clean:
                 # Fresh thin space reads as zeroes on every node; only a verify could tell otherwise.
                 core.log("info", f"volume {volume.number}: the new area counts as equal on all nodes")
-        core.out.append(a.VolumeSize(volume.number, size_bytes))
+        else:
+            ready()
         for peer in core.connected_peers():
             core.send(peer, self.r.agree.sizes_of(volume), volume.number)
-
-    def _grow_disk(self, volume: Volume, size_bytes: int) -> None:
-        """Bitmap and superblock for the new size; internal metadata moves to the new end first."""
-        superblock, bitmap, writer = volume.superblock, volume.bitmap, volume.writer
-        assert superblock is not None
-        assert bitmap is not None
-        assert writer is not None
-        bitmap.resize(size_bytes, new_bits_set=False)
-        old_end = volume.superblock_offset_bytes + layout.PAGE_BYTES
-        old_start = volume.superblock_offset_bytes + superblock.bitmap_offset_sectors * SECTOR_BYTES
-        sectors = size_bytes // SECTOR_BYTES
-        moved = self.r.disks.capacity_bytes(volume) < size_bytes
-        if moved:
-            place = layout.internal(volume.backing_bytes, superblock.geometry)
-            volume.superblock_offset_bytes = place.superblock_offset_bytes
-            superblock = msgspec.structs.replace(
-                superblock,
-                md_size_sectors=place.md_size_sectors,
-                al_offset_sectors=place.al_offset_sectors,
-                bitmap_offset_sectors=place.bitmap_offset_sectors,
-            )
-        superblock = msgspec.structs.replace(superblock, effective_size_sectors=sectors)
-        volume.superblock = superblock
-        if not moved:
-            writer.save_bitmap(lambda: self.r.disks.refresh(volume, lambda: None))
-            return
-        new_offset = volume.superblock_offset_bytes
-        ring = new_offset + superblock.al_offset_sectors * SECTOR_BYTES
-        pieces = ((ring, INITIALISED_BLOCK * superblock.al_blocks), (new_offset, encode(superblock)))
-        # The old metadata lies where users may write from now on: they wait until it reads as zeroes.
-        core = self.core
-        gate = RangeCall(old_start, old_end, lambda: None)
-        entered = volume.busy.enter(gate)
-        assert entered, "nothing was ever written beyond the old end"
-
-        def wiped(errno: int, _data: Buffer) -> None:
-            if errno:
-                core.log("error", f"volume {volume.number}: the old metadata was not wiped, error {errno}")
-            volume.busy.leave(gate)
-
-        def wipe() -> None:
-            tag = core.disk_tag(volume, wiped)
-            core.out.append(a.ZeroDisk(tag, volume.number, old_start, old_end - old_start, fua=True))
-
-        writer.save_bitmap(lambda: writer.write(pieces, wipe))
