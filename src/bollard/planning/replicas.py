@@ -351,11 +351,16 @@ def set_disk(
 ) -> Resource:
     """Change what a resource has on its node. Disks that go are buried, new ones must be synchronised.
 
+    Only where no disk is left to synchronise from, the new one is a first replica, with data of its own.
     Raises Exhausted when the metadata of its peers has no room for another disk.
     """
     definition = draft.definition(resource.definition)
+    first = False
     if disk is DiskKind.DISKFUL and not resource.diskful and definition is not None:
         check_peer_slots(definition, draft.resources_of(definition.name), more=1)
+        first = has_first_replicas_to_make(draft, definition)
+        if first:
+            renew_generation(draft, definition)
     keeps_disk = resource.diskful and disk is DiskKind.DISKFUL
     if resource.diskful and not keeps_disk:
         bury_volumes(draft, resource, resource.volumes)
@@ -368,6 +373,7 @@ def set_disk(
                 uuid=draft.world.draw.uuid(),
                 pool=chosen[volume.number].name if changed.diskful else DISKLESS_POOL,
                 props=volume.props,
+                day0=first,
             )
             for volume in resource.volumes
         )

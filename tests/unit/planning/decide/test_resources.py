@@ -339,6 +339,16 @@ def test_toggling_to_a_disk_and_back(lab: Lab) -> None:
     assert refusal(lab, toggle("n9", to_diskful=True)) == (NotFound, Subject.NODE)
 
 
+def test_the_first_disk_of_all_has_nobody_to_wait_for(lab: Lab) -> None:
+    lab.run(create(on("n3", "DISKLESS", pool="")))
+    lab.run(toggle("n3", to_diskful=True, pool="thin"))
+    lab.quiet()
+    assert lab.resources("r1")["n3"].phase == "normal"
+    assert not lab.cluster.procedures
+    lab.run(create(on("n1")))
+    assert not lab.resources("r1")["n1"].volumes[0].day0
+
+
 def test_toggling_the_other_way_while_it_runs(lab: Lab) -> None:
     lab.run(create(on("n1"), on("n2")))
     lab.quiet()
