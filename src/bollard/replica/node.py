@@ -389,6 +389,9 @@ def _check(spec: ResourceSpec) -> None:
         ids = [spec.node_id, *(peer.node_id for peer in spec.peers)]
         if len(set(ids)) != len(ids) or not all(0 <= ident < 32 for ident in ids):
             problems.append("node ids must differ and be 0 to 31")
+        addresses = [peer.address for peer in spec.peers]
+        if len({*addresses, spec.address}) != len(addresses) + 1:
+            problems.append("this node and its peers must have different addresses")
         if spec.peers and (not spec.address or not 0 < spec.port < 1 << 16):
             problems.append("a resource with peers needs an address and a port")
     if problems:

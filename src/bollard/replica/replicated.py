@@ -4,6 +4,7 @@ The core decides; this carries out. A failed assertion in the core stops this re
 """
 
 import errno
+import itertools
 import logging
 import random
 from collections import deque
@@ -97,15 +98,17 @@ class ReplicatedResource:
         except OSError as error:
             raise from_os_error(f"resource {spec.name} cannot listen for peers", error) from error
         self._volumes: dict[int, ReplicatedVolume] = {}
-        self._storage = Storage(loop, self._heard, last_sizes=last_sizes, remember_size=remember_size)
         self._queue: deque[e.Event] = deque()
+        self._storage = Storage(
+            loop, self.pump, self._queue, last_sizes=last_sizes, remember_size=remember_size
+        )
         self._pumping = False
         self._arm_due = False
         self.broken = ""
         self._timer: Timer | None = None
         self._tags = 0
         self._answers: dict[int, Callable[[a.Answer], None]] = {}
-        self._request_count = 0
+        self.tickets = itertools.count(1)
         self._requests: dict[int, tuple[int, Done]] = {}
         self._picture: Picture = {}
         self._attaching: set[int] = set()
@@ -262,7 +265,8 @@ class ReplicatedResource:
         def answered(_answer: a.Answer) -> None:
             if timer.call is not None:
                 timer.cancel()
-                finish()
+                # What the core wants done besides comes first.
+                self._loop.defer(finish)
 
         self.command(lambda tag: e.Stop(tag, force=force), answered)
 
@@ -322,12 +326,14 @@ class ReplicatedResource:
         if self._stopped:
             return
         self._queue.append(event)
-        if self._pumping:
-            return
+        if not self._pumping:
+            self._drain()
+
+    def _drain(self) -> None:
         self._pumping = True
         queue, acts, step, now = self._queue, self._acts, self.core.step, self._loop.now
         try:
-            while queue and not self.broken:
+            while queue:
                 for action in step(queue.popleft(), now()):
                     acts[type(action)](action)
         except Exception as error:  # noqa: BLE001  the resource's outermost frame: others must go on
@@ -337,13 +343,6 @@ class ReplicatedResource:
         if not self._arm_due:
             self._arm_due = True
             self._loop.defer(self._arm)
-
-    def _heard(self, event: e.Event) -> None:
-        """An event that may come while an action is carried out: then it waits for its turn."""
-        if self._pumping:
-            self._queue.append(event)
-        elif not self.broken:
-            self.pump(event)
 
     def _break(self, error: Exception) -> None:
         """A bug: this resource stops where it stands, its clients get errors, its peers a closed link."""
@@ -390,18 +389,15 @@ class ReplicatedResource:
             return
         self.pump(make(tag))
 
-    def ticket(self) -> int:
-        """A number for one request."""
-        self._request_count += 1
-        return self._request_count
-
     def submit(self, cookie: int, done: Done, request: e.Request) -> None:
         """Hands one request to the core; `done` is called once."""
         if self._stopped:
             done(cookie, errno.EIO if self.broken else errno.ESHUTDOWN, b"")
             return
         self._requests[request.request] = (cookie, done)
-        self.pump(request)
+        self._queue.append(request)
+        if not self._pumping:
+            self._drain()
 
     def _logged(self, what: str) -> Callable[[a.Answer], None]:
         def answered(answer: a.Answer) -> None:

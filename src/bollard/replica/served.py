@@ -1,6 +1,6 @@
 """A replicated volume as NBD clients see it: every request becomes an event of the core."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 from bollard.replica.disk import Buffer
@@ -19,7 +19,8 @@ _WRITE: Final = e.Verb.WRITE
 class Owner(Protocol):
     """What a volume needs of its resource."""
 
-    def ticket(self) -> int: ...
+    @property
+    def tickets(self) -> Iterator[int]: ...
     def submit(self, cookie: int, done: Done, request: e.Request) -> None: ...
     def pump(self, event: e.Event) -> None: ...
     def command(self, make: Callable[[int], e.Event], answered: Callable[[a.Answer], None]) -> None: ...
@@ -35,6 +36,7 @@ class ReplicatedVolume:
 
     def __init__(self, owner: Owner, name: str, number: int) -> None:
         self._owner = owner
+        self._tickets = owner.tickets
         self._name = name
         self.number = number
         self.size_bytes = 0
@@ -72,26 +74,28 @@ class ReplicatedVolume:
 
     def read(self, offset: int, length: int, cookie: int, done: Done) -> None:
         owner = self._owner
-        owner.submit(cookie, done, e.Request(self.number, owner.ticket(), _READ, offset, length))
+        owner.submit(cookie, done, e.Request(self.number, next(self._tickets), _READ, offset, length))
 
     def write(self, offset: int, data: Buffer, fua: bool, cookie: int, done: Done) -> None:
         kept = data if len(data) >= OWNED_BYTES else bytes(data)
         owner = self._owner
-        request = e.Request(self.number, owner.ticket(), _WRITE, offset, len(kept), kept, fua)
+        request = e.Request(self.number, next(self._tickets), _WRITE, offset, len(kept), kept, fua)
         owner.submit(cookie, done, request)
 
     def flush(self, cookie: int, done: Done) -> None:
         owner = self._owner
-        owner.submit(cookie, done, e.Request(self.number, owner.ticket(), e.Verb.FLUSH))
+        owner.submit(cookie, done, e.Request(self.number, next(self._tickets), e.Verb.FLUSH))
 
     def trim(self, offset: int, length: int, fua: bool, cookie: int, done: Done) -> None:
         owner = self._owner
-        request = e.Request(self.number, owner.ticket(), e.Verb.TRIM, offset, length, b"", fua)
+        request = e.Request(self.number, next(self._tickets), e.Verb.TRIM, offset, length, b"", fua)
         owner.submit(cookie, done, request)
 
     def zero(self, offset: int, length: int, cookie: int, done: Done, *, may_unmap: bool, fua: bool) -> None:
         owner = self._owner
-        request = e.Request(self.number, owner.ticket(), e.Verb.ZERO, offset, length, b"", fua, may_unmap)
+        request = e.Request(
+            self.number, next(self._tickets), e.Verb.ZERO, offset, length, b"", fua, may_unmap
+        )
         owner.submit(cookie, done, request)
 
     def extents(self, offset: int, length: int, limit: int) -> list[tuple[int, bool]]:

@@ -4,6 +4,8 @@ It opens, reads, writes and flushes; when and what is the core's decision.
 """
 
 import errno
+import os
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -21,12 +23,17 @@ _EIO: Final = errno.EIO
 
 
 class Storage:
-    """Open disks by volume number. `tell` takes the events that follow, perhaps inside an action."""
+    """Open disks by volume number.
+
+    Actions are carried out while the core's events are drained from `queue`: what ends at once goes there.
+    `tell` takes events that come later.
+    """
 
     def __init__(
         self,
         loop: Loop,
         tell: Callable[[e.Event], None],
+        queue: deque[e.Event],
         *,
         last_sizes: dict[int, int],
         remember_size: Callable[[int, int], None],
@@ -34,6 +41,7 @@ class Storage:
         """`last_sizes` says where each backing ended when last in use; `remember_size` keeps it."""
         self._loop = loop
         self._tell = tell
+        self._queue = queue
         self._last_sizes = last_sizes
         self._remember_size = remember_size
         self._specs: dict[int, VolumeSpec] = {}
@@ -90,19 +98,21 @@ class Storage:
                 act.offset_bytes, act.length_bytes, lambda code, late: self._done(act.tag, code, late)
             )
         else:
-            self._done(act.tag, 0, data)
+            self._queue.append(e.DiskDone(act.tag, 0, data))
 
     def _write_disk(self, act: a.WriteDisk) -> None:
         disk = self.disks[act.volume].data
+        data = act.data
         try:
-            disk.write(act.offset_bytes, act.data)
+            if os.pwrite(disk.fd, data, act.offset_bytes) != len(data):
+                disk.write(act.offset_bytes, data)
         except OSError as error:
-            self._done(act.tag, error.errno or _EIO)
+            self._queue.append(e.DiskDone(act.tag, error.errno or _EIO))
             return
         if act.fua:
             disk.flush(lambda code: self._done(act.tag, code))
         else:
-            self._done(act.tag, 0)
+            self._queue.append(e.DiskDone(act.tag))
 
     def _zero_disk(self, act: a.ZeroDisk) -> None:
         disk = self.disks[act.volume].data
