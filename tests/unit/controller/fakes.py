@@ -19,6 +19,7 @@ from bollard.domain.nodes import Encryption, NetInterface, Node, StoragePool
 from bollard.domain.ports import Draw
 from bollard.domain.resources import (
     ControllerSettings,
+    KeyValueStore,
     Resource,
     ResourceDefinition,
     ResourceGroup,
@@ -149,6 +150,9 @@ def decide_resources(command: Command, world: World) -> Decision:
                 (entry(Operation.DELETE, Subject.RESOURCE, name),),
                 (Wait(on, resource=name),),
             )
+        case commands.ModifyResource(definition=name, node=on):
+            # Touches nothing of what it waits for.
+            return Decision((Put(KeyValueStore("aside")),), (), (Wait(on, resource=name),))
         case commands.ModifyController():
             raise AssertionError("a planted bug")
         case commands.ModifyGroup():

@@ -222,3 +222,16 @@ def test_a_query_is_answered_or_refused() -> None:
             await n1.start()
 
     play(scene)
+
+
+def test_what_is_waited_for_is_sent_even_when_it_is_as_before() -> None:
+    async def scene() -> None:
+        async with satellite("n1") as n1, running() as ground:
+            await ground.add_node(n1)
+            await ground.submit(commands.CreateDefinition(name="r1"))
+            given = (commands.NewResource(node="n1"),)
+            await ground.submit(commands.CreateResources(definition="r1", resources=given))
+            answer = await ground.submit(commands.ModifyResource(definition="r1", node="n1"), 5.0)
+            assert said(answer) == [("success", "MODIFIED"), ("success", "MODIFIED")]
+
+    play(scene)

@@ -179,3 +179,12 @@ def test_the_database_is_for_its_owner_only(tmp_path: Path) -> None:
         assert set(modes.values()) == {0o600}, modes
 
     asyncio.run(use())
+
+
+def test_a_commit_is_synchronised_to_the_disk(tmp_path: Path) -> None:
+    database = SqliteDatabase(tmp_path / "c.db")
+    database.open()
+    full = 2
+    assert database.rows("PRAGMA synchronous") == [(full,)]
+    assert database.rows("PRAGMA journal_mode") == [("wal",)]
+    database.close()
