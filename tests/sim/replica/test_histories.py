@@ -7,29 +7,30 @@ import pytest
 
 from bollard.sim.replica.history import run_history
 
-COUNT = int(os.environ.get("BOLLARD_REPLICA_HISTORIES", "120"))
+COUNT = int(os.environ.get("BOLLARD_REPLICA_HISTORIES", "60"))
 GROUP = 20
-KEPT = sorted(
-    (int(line.split()[0]), int(line.split()[1]))
-    for line in (Path(__file__).parent / "kept_seeds.txt").read_text().splitlines()
-    if line and not line.startswith("#")
-)
+KEPT = [
+    (int(words[0]), int(words[1]), words[2:] == ["disks"])
+    for words in map(str.split, (Path(__file__).parent / "kept_seeds.txt").read_text().splitlines())
+    if words and not words[0].startswith("#")
+]
 
 
+@pytest.mark.parametrize("disk_faults", [False, True], ids=["disks-live", "disks-fail"])
 @pytest.mark.parametrize("first", range(0, COUNT, GROUP))
-def test_acknowledged_writes_survive_and_nodes_agree_again(first: int) -> None:
+def test_acknowledged_writes_survive_and_nodes_agree_again(first: int, disk_faults: bool) -> None:
     acknowledged = promotions = 0
     for seed in range(1000 + first, 1000 + min(first + GROUP, COUNT)):
-        report = run_history(seed, 30)
+        report = run_history(seed, 30, disk_faults=disk_faults)
         acknowledged += report.acknowledged
         promotions += report.promotions
     assert acknowledged > 0
     assert promotions > 0
 
 
-@pytest.mark.parametrize(("seed", "steps"), KEPT)
-def test_seeds_that_failed_once(seed: int, steps: int) -> None:
-    run_history(seed, steps)
+@pytest.mark.parametrize(("seed", "steps", "disk_faults"), KEPT)
+def test_seeds_that_failed_once(seed: int, steps: int, disk_faults: bool) -> None:
+    run_history(seed, steps, disk_faults=disk_faults)
 
 
 def test_a_seed_repeats_itself() -> None:

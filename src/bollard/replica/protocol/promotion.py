@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _VERSION = 124
 _TRANSIENT = (-2, -18, -19, -25)
 _RETRY_S = 0.1
+_TWO_PRIMARIES = -1
 Refusal = tuple[int, a.Code, str]
 
 
@@ -39,9 +40,16 @@ class Promotion:
         if core.role is Role.PRIMARY:
             done(None)
             return
+        refusal = self._refusal(force=force)
         if until_s is None:
             until_s = core.now_s + core.options.auto_promote_timeout_s
-        refusal = self._refusal(force=force)
+            if refusal is not None and refusal[0] == _TWO_PRIMARIES:
+                # The other Primary may be dead and not yet missed: look before refusing.
+                for peer in core.primary_peers():
+                    self.r.connector.ping(peer)
+                wait_s = core.options.ping_timeout_s + _RETRY_S
+                core.after(wait_s, lambda: self.promote(done, force=force, until_s=until_s))
+                return
         if refusal is None:
             tid, me, _ = self.r.twopc.prepare_fields()
             mask, value = encode_change(StateChange(role=Role.PRIMARY), _VERSION)
