@@ -10,7 +10,13 @@ import msgspec
 from bollard.domain.answers import Entry
 from bollard.domain.ids import key_of
 from bollard.domain.procedures import Procedure, Verb
-from bollard.domain.resources import Resource, ResourceDefinition, VolumeDefinition, VolumePhase
+from bollard.domain.resources import (
+    Resource,
+    ResourceDefinition,
+    ResourcePhase,
+    VolumeDefinition,
+    VolumePhase,
+)
 from bollard.planning import replicas
 from bollard.planning.draft import Draft
 
@@ -96,7 +102,7 @@ def _done(draft: Draft, procedure: Procedure, resource: Resource) -> bool:
         return False
     if not seen.settled or seen.revision < procedure.revision:
         return False
-    if procedure.phase == BACKING or not resource.diskful:
+    if procedure.phase == BACKING or not resource.diskful or resource.phase is ResourcePhase.INACTIVE:
         return True
     definition = draft.definition(resource.definition)
     assert definition is not None

@@ -89,3 +89,16 @@ def test_the_table_ends() -> None:
         seen.append(phase)
         phase = resize.NEXT[phase]
     assert seen == [resize.BACKING, resize.ENGINE]
+
+
+def test_an_inactive_replica_is_not_waited_for() -> None:
+    lab = Lab(3)
+    lab.spawn_on("vol", "n1", "n2")
+    lab.quiet()
+    lab.run(c.DeactivateResource(definition="vol", node="n2"))
+    lab.run(c.ModifyVolumeDefinition(definition="vol", number=0, size_kib=40960))
+    lab.quiet()
+    assert not lab.cluster.procedures
+    lab.run(c.ActivateResource(definition="vol", node="n2"))
+    lab.quiet()
+    assert lab.machines["N2"].local("vol").backings[0].size_kib > 40960
