@@ -67,10 +67,11 @@ class Reason(StrEnum):
 
 
 class Votes(msgspec.Struct, frozen=True, kw_only=True):
-    """How the nodes count; diskless ones are counted apart."""
+    """How the nodes count; diskless ones are counted apart. `doubtful`: those present that are Consistent."""
 
     up_to_date: int = 0
     present: int = 0
+    doubtful: int = 0
     outdated: int = 0
     quorumless: int = 0
     unknown: int = 0
@@ -118,19 +119,25 @@ def evaluate(me: Self, peers: tuple[Peer, ...], rules: Rules) -> Verdict:
 def count(me: Self, peers: tuple[Peer, ...]) -> Votes:
     """Sort the nodes into the classes."""
     counts = dict.fromkeys(Votes.__struct_fields__, 0)
+    trusted = me.had_quorum and (me.diskless or me.disk >= DiskState.CONSISTENT)
     if not me.diskless:
         counts["up_to_date" if me.disk is DiskState.UP_TO_DATE else "present"] += 1
     elif me.diskless:
         counts["diskless_connected"] += 1
     for peer in peers:
-        kind = _class(peer, trust_members=me.had_quorum)
+        kind = _class(peer, trust_members=trusted)
         if kind is not None:
             counts[kind] += 1
+    disks = [peer.disk for peer in peers if peer.connected and not peer.diskless]
+    counts["doubtful"] = [*disks, me.disk].count(DiskState.CONSISTENT)
     return Votes(**counts)
 
 
 def _class(peer: Peer, *, trust_members: bool) -> str | None:
-    """Without quorum, who was left behind is no longer known: they may have met others since."""
+    """Without quorum, who was left behind is no longer known: they may have met others since.
+
+    Nor does a node with old data know: a majority of such has the votes, but the good copy may be elsewhere.
+    """
     if peer.diskless:
         if not peer.votes_tie:
             return None
@@ -209,6 +216,16 @@ def disk_after(verdict: Verdict, peer: Peer) -> DiskState:
     It left as Outdated, but others may bring it up to date and form a group that has quorum; only as long as
     we have it ourselves can that not happen.
     """
-    if verdict.have or peer.connected or peer.diskless:
+    good = verdict.have and (verdict.votes.up_to_date or verdict.votes.doubtful)
+    if good or peer.connected or peer.diskless:
         return peer.disk
     return DiskState.UNKNOWN
+
+
+def may_follow(peer: Peer, rules: Rules) -> bool:
+    """Whether an Outdated node becomes UpToDate by meeting (or syncing from) this UpToDate peer.
+
+    A peer that was left behind is UpToDate in its own eyes only. An Outdated node, which others count as
+    harmless, must not be made good by it, or enough of them could be gathered for a second group.
+    """
+    return rules.quorum == OFF or peer.quorum

@@ -17,6 +17,7 @@ from bollard.replica.protocol.quorum import (
     Self,
     disk_after,
     evaluate,
+    may_follow,
     members_after,
 )
 from bollard.replica.protocol.states import DiskState
@@ -199,7 +200,7 @@ class Cluster:
         self.settle()
 
     def join(self, left: int, right: int) -> None:
-        """Two groups meet; whoever has good data there resyncs the rest."""
+        """Two groups meet; whoever has good data and quorum there resyncs the rest."""
         pair = [g for g in self.groups if left in g or right in g]
         if len(pair) != 2:
             return
@@ -207,11 +208,17 @@ class Cluster:
         self.groups = [g for g in self.groups if g not in pair] + [together]
         for node in self.nodes:
             node.restored = False
-        if any(self.nodes[n].disk == UP for n in together):
+        self.settle()
+        sources = [
+            Peer(node_id=n, connected=True, disk=UP, quorum=self.nodes[n].had_quorum)
+            for n in together
+            if self.nodes[n].disk == UP
+        ]
+        if any(may_follow(source, self.rules) for source in sources):
             for n in together:
                 if not self.nodes[n].diskless:
                     self.nodes[n].disk = UP
-        self.settle()
+            self.settle()
 
     def crash(self, n: int) -> None:
         """Power loss and restart, alone at first."""
@@ -271,6 +278,35 @@ def test_two_groups_never_both_have_quorum(
             case ("join", int(a), int(b)):
                 cluster.join(a % count, b % count)
         assert len(cluster.writable()) <= 1, (event, cluster.groups)
+
+
+LESSONS = [
+    "split 0, leave 1, join 1 0, split 0, join 2 0, leave 0, leave 2, join 1 0, join 2 0",
+    "leave 0, leave 1, leave 2, join 1 0, join 2 0, split 0, join 3 0, split 0, join 3 1, leave 1, leave 3, "
+    "join 1 0, join 3 0",
+]
+
+
+@pytest.mark.parametrize("history", LESSONS, ids=["made good by a stale node", "votes without good data"])
+def test_histories_that_once_gave_two_groups(history: str) -> None:
+    cluster = Cluster(4, 0, Rules())
+    for step in history.split(", "):
+        verb, *words = step.split()
+        numbers = [int(word) for word in words]
+        match verb:
+            case "split":
+                cluster.split(set(numbers))
+            case "leave":
+                cluster.leave(*numbers)
+            case _:
+                cluster.join(*numbers)
+        assert len(cluster.writable()) <= 1, step
+
+
+def test_only_a_peer_with_quorum_makes_old_data_good() -> None:
+    assert not may_follow(here(1), Rules())
+    assert may_follow(here(1, quorum=True), Rules())
+    assert may_follow(here(1), Rules(quorum=OFF))
 
 
 def _key(cluster: Cluster) -> object:
