@@ -23,8 +23,9 @@ from bollard.controller.joining import routes
 from bollard.controller.pki import Pki
 from bollard.controller.reconcilers.ticker import Ticker
 from bollard.controller.reports import Reports
-from bollard.controller.rest.api import Info
+from bollard.controller.rest.api import Info, OpenGuard
 from bollard.controller.rest.app import build
+from bollard.controller.rest.guard import LocalGuard
 from bollard.controller.service import Service
 from bollard.controller.serving import CannotListen, Serving, bind
 from bollard.controller.sessions.satellites import Satellites
@@ -119,7 +120,8 @@ async def _serve(config: Config, store: Store, clock: RealClock, stop: asyncio.E
         config_dir="/etc/bollard",
         database=kind_of_database(config),
     )
-    app = build(service, store=store, clock=clock, info=info, more=routes(pki, clock))
+    guard = OpenGuard() if config.http.open else LocalGuard()
+    app = build(service, store=store, clock=clock, info=info, guard=guard, more=routes(pki, clock))
     serving = Serving()
     await serving.start(app, sockets[0])
     if len(sockets) > 1:
@@ -127,7 +129,7 @@ async def _serve(config: Config, store: Store, clock: RealClock, stop: asyncio.E
     links.start(service)
     ticker = asyncio.create_task(Ticker(service, clock).run(), name="ticker")
     _log.info("serving on %s port %s, revision %s", info.listen_address, info.port, service.cluster.revision)
-    if not is_loopback(config.http.listen):
+    if config.http.open and not is_loopback(config.http.listen):
         _log.warning("the API on %s is open to everyone who can reach it", info.listen_address)
     notify.tell("READY=1")
     ends: set[asyncio.Future[Any]] = {asyncio.ensure_future(stop.wait()), service.lost, ticker}

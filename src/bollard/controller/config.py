@@ -27,6 +27,8 @@ class Http(_Section, frozen=True):
 
     listen: str = "127.0.0.1"
     port: int = 3370
+    open: bool = False
+    """Whether callers from other machines are let in, on this and on [https]: the network must protect it."""
 
 
 class Https(_Section, frozen=True):
@@ -113,6 +115,9 @@ def _add_run_flags(flags: argparse.ArgumentParser) -> None:
     _add_place_flags(flags)
     flags.add_argument("--rest-bind", metavar="ADDRESS[:PORT]", help="the API (default 127.0.0.1:3370)")
     flags.add_argument("--rest-bind-secure", metavar="ADDRESS[:PORT]", help="the API under TLS (default off)")
+    flags.add_argument(
+        "--open-api", action="store_true", help="let callers from other machines in (default: joining only)"
+    )
     flags.add_argument("--database", metavar="URL", help="memory: or a PostgreSQL DSN without a password")
     flags.add_argument("--memory-database", action="store_true", help="keep nothing over a restart")
     flags.add_argument(
@@ -143,7 +148,9 @@ def settle(flags: argparse.Namespace) -> Config:
     if flags.command == "run":
         if flags.rest_bind:
             listen, port = address(flags.rest_bind, config.http.port)
-            config = replace(config, http=Http(listen=listen, port=port))
+            config = replace(config, http=replace(config.http, listen=listen, port=port))
+        if flags.open_api:
+            config = replace(config, http=replace(config.http, open=True))
         if flags.rest_bind_secure:
             listen, port = address(flags.rest_bind_secure, config.https.port)
             config = replace(config, https=Https(enabled=True, listen=listen, port=port))
