@@ -282,8 +282,10 @@ def test_two_groups_never_both_have_quorum(
 
 LESSONS = [
     "split 0, leave 1, join 1 0, split 0, join 2 0, leave 0, leave 2, join 1 0, join 2 0",
-    "leave 0, leave 1, leave 2, join 1 0, join 2 0, split 0, join 3 0, split 0, join 3 1, leave 1, leave 3, "
-    "join 1 0, join 3 0",
+    (
+        "leave 0, leave 1, leave 2, join 1 0, join 2 0, split 0, join 3 0, split 0, join 3 1, "
+        "leave 1, leave 3, join 1 0, join 3 0"
+    ),
 ]
 
 
