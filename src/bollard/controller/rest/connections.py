@@ -64,8 +64,8 @@ async def list_resource_connections(call: Call) -> Response:
     )
 
 
-async def show_resource_connection(call: Call) -> Response:
-    """One pair of nodes of a resource."""
+def _one(call: Call) -> ConnectionView:
+    """The pair of nodes of a resource that the path names. Raises NotFound."""
     cluster = call.api.service.cluster
     definition = find.definition(cluster, call.names["resource"])
     found = [cluster.resource(definition.name, call.names[name]) for name in ("node_a", "node_b")]
@@ -78,7 +78,17 @@ async def show_resource_connection(call: Call) -> Response:
                 cause="The resource is not on that node.",
             )
     first, second = (resource.node for resource in found if resource is not None)
-    return call.json(connection_view(first, second, between(call, definition.name, first, second)))
+    return connection_view(first, second, between(call, definition.name, first, second))
+
+
+async def show_resource_connection(call: Call) -> Response:
+    """One pair of nodes of a resource."""
+    return call.json(_one(call))
+
+
+async def list_resource_connection(call: Call) -> Response:
+    """One pair of nodes of a resource as a list of one, where an old client looks for it."""
+    return call.json([_one(call)])
 
 
 async def modify_resource_connection(call: Call) -> Response:
@@ -115,6 +125,12 @@ ROUTES = (
         method="GET",
         path="/v1/resource-definitions/{resource}/resources-connections",
         handler=list_resource_connections,
+        answer=list[ConnectionView],
+    ),
+    Route(
+        method="GET",
+        path="/v1/resource-definitions/{resource}/resources-connections/{node_a}/{node_b}",
+        handler=list_resource_connection,
         answer=list[ConnectionView],
     ),
     Route(

@@ -170,3 +170,7 @@ def test_the_misspelled_path_of_an_old_client_works(call: Driver) -> None:
     right = call("GET", "/v1/resource-definitions/r1/resource-connections")
     assert right.json == [{"node_a": "n1", "node_b": "n2"}]
     assert call("GET", "/v1/resource-definitions/r1/resources-connections").content == right.content
+    pair = call("GET", "/v1/resource-definitions/r1/resources-connections/N2/n1")
+    assert pair.content == right.content
+    one = call("GET", "/v1/resource-definitions/r1/resource-connections/n1/n2")
+    assert [one.json] == right.json
