@@ -1,15 +1,11 @@
 """LINSTOR's own Python client, unmodified, against the API over HTTP. Skipped where it is not installed."""
 
-import asyncio
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import uvicorn
 
-from recorded import Town
+from served_town import served
 
 linstor = pytest.importorskip(
     "linstor", reason="python-linstor is not installed (pip install python-linstor)"
@@ -17,42 +13,13 @@ linstor = pytest.importorskip(
 pytestmark = pytest.mark.tool
 
 
-class Server:
-    """A controller with three instant satellites in a thread of its own."""
-
-    def __init__(self) -> None:
-        self.sock = socket.create_server(("127.0.0.1", 0))
-        self.port = self.sock.getsockname()[1]
-        self.ready = threading.Event()
-        self.server: uvicorn.Server | None = None
-        self.thread = threading.Thread(target=lambda: asyncio.run(self.run()), daemon=True)
-
-    async def run(self) -> None:
-        town = Town()
-        driver = await town.start()
-        self.server = uvicorn.Server(
-            uvicorn.Config(driver.app, log_config=None, lifespan="off", ws="none", http="httptools")
-        )
-        serving = asyncio.ensure_future(self.server.serve(sockets=[self.sock]))
-        self.ready.set()
-        while not serving.done():
-            await asyncio.sleep(0.01)
-            await town.quiet()
-        await serving
-
-
 @pytest.fixture
 def client() -> Iterator[Any]:
-    server = Server()
-    server.thread.start()
-    assert server.ready.wait(10)
-    client = linstor.Linstor(f"linstor://127.0.0.1:{server.port}")
-    client.connect()
-    yield client
-    client.disconnect()
-    assert server.server is not None
-    server.server.should_exit = True
-    server.thread.join(20)
+    with served() as port:
+        client = linstor.Linstor(f"linstor://127.0.0.1:{port}")
+        client.connect()
+        yield client
+        client.disconnect()
 
 
 def done(replies: Any) -> None:
