@@ -1,9 +1,12 @@
 """What cluster-wide changes mean here: the vote of this node on each, and the effect when committed."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import packets as p
 from bollard.replica.protocol.commands import ANY_NODE
+from bollard.replica.protocol.events import Buffer
 from bollard.replica.protocol.model import Peer, PeerDevice, Phase
 from bollard.replica.protocol.states import ConnState, DiskState, ReplState, Role, StateChange, decode_change
 from bollard.replica.protocol.twopc import Rules, Transaction, Vote
@@ -38,6 +41,38 @@ class Changes(Rules):
     # -- votes
 
     def check(self, tx: Transaction) -> Vote | None:
+        vote = self._vote(tx)
+        if vote != Vote.YES or self.core.role != Role.PRIMARY or not self._may_outdate(tx):
+            return vote
+        # A node that we do not reach will take its own copy for old: ours must be durable before.
+        self.flush_disks(lambda: self.r.twopc.decide(tx, Vote.YES))
+        return None
+
+    def _may_outdate(self, tx: Transaction) -> bool:
+        ends = (tx.initiator, tx.prepare.target_node_id)
+        return any(peer.node_id in ends and not peer.connected for peer in self.core.diskful_peers())
+
+    def flush_disks(self, then: Callable[[], None]) -> None:
+        """Make everything written so far durable on our disks; `then` afterwards, also if that failed."""
+        volumes = [volume for volume in self.core.volumes.values() if volume.disk_open]
+        left = len(volumes) + 1
+
+        def done(errno: int, _data: Buffer) -> None:
+            nonlocal left
+            left -= 1
+            if errno:
+                for volume in volumes:
+                    if volume.disk_open:
+                        self.r.disks.write_failed(volume)
+            if not left:
+                then()
+
+        for volume in volumes:
+            tag = self.core.disk_tag(volume, done)
+            self.core.out.append(a.FlushDisk(tag, volume.number))
+        self.core.after(0.0, lambda: done(0, b""))
+
+    def _vote(self, tx: Transaction) -> Vote | None:
         if tx.is_resize:
             return Vote.YES
         change = self.change_of(tx)

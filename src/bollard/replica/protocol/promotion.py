@@ -50,6 +50,10 @@ class Promotion:
                 wait_s = core.options.ping_timeout_s + _RETRY_S
                 core.after(wait_s, lambda: self.promote(done, force=force, until_s=until_s))
                 return
+            if refusal is None and not all(peer.connected for peer in core.diskful_peers()):
+                # Who cannot be reached will take its copy for old: ours must be durable before.
+                self.r.changes.flush_disks(lambda: self.promote(done, force=force, until_s=until_s))
+                return
         if refusal is None:
             tid, me, _ = self.r.twopc.prepare_fields()
             mask, value = encode_change(StateChange(role=Role.PRIMARY), _VERSION)
