@@ -112,3 +112,27 @@ def test_a_file_system_written_on_one_node_is_clean_on_the_other(make: Make) -> 
     assert checked.returncode == 0, checked.stdout
     read = subprocess.run([debugfs, "-R", "cat kept", str(back)], check=True, capture_output=True, timeout=60)
     assert read.stdout == content.read_bytes()
+
+
+def test_drbdmeta_reads_what_a_killed_primary_left_and_applies_its_log(make: Make) -> None:
+    drbdmeta = tool("drbdmeta")
+    cluster = make(size_bytes=32 * MIB)
+    cluster.start()
+    with cluster.open(0) as client:
+        for number in range(6):
+            client.write(number * 5 * MIB, b"\x11" * 4096)
+        cluster.nodes[0].kill()
+        client.abort()
+    about = [drbdmeta, "--force", "-", "v09", str(cluster.backing(0)), "internal"]
+    applied = subprocess.run([*about, "apply-al"], check=False, capture_output=True, text=True, timeout=60)
+    assert applied.returncode == 0, applied.stderr
+    dumped = subprocess.run([*about, "dump-md"], check=False, capture_output=True, text=True, timeout=60)
+    assert dumped.returncode == 0, dumped.stderr
+    lines = [line.strip() for line in dumped.stdout.splitlines()]
+    assert "node-id 0;" in lines
+    assert f"la-size-sect {cluster.size_bytes // 512};" in lines
+    # Six extents of 4 MiB were hot: all their blocks are marked for the peer now.
+    marked = [line for line in lines if "bits-set" in line]
+    assert any("6144" in line for line in marked), marked
+    cluster.nodes[0].start()
+    cluster.settled()
