@@ -109,11 +109,11 @@ def test_join_and_link(state: Path, tmp_path: Path) -> None:
 
 def test_an_expired_token_is_refused(state: Path, tmp_path: Path) -> None:
     with running(state) as controller:
-        word = made("token", "create", "--node", "n1", "--ttl", "1s", "--state-dir", str(state))
-        expires = time.monotonic() + 1.1
         url = f"http://127.0.0.1:{controller.port}"
         other = join(tmp_path / "n2", "n2", url, token(state, "n1"))
         assert "not for node 'n2'" in other.stderr
+        word = made("token", "create", "--node", "n1", "--ttl", "1s", "--state-dir", str(state))
+        expires = time.monotonic() + 1.1
         # What is waited for is that time passes.
         threading.Event().wait(max(0.0, expires - time.monotonic()))
         late = join(tmp_path / "n1", "n1", url, word)
