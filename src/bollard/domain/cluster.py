@@ -172,11 +172,11 @@ class Cluster:
         return _by_key(self._definitions_in.get(key_of(group)))
 
     def minor_in_use(self, minor: int) -> bool:
-        """Whether some volume definition has this minor."""
+        """Whether some volume has this minor, or a node has still to remove one that had it."""
         return minor in self._minors
 
     def first_free_minor(self, low: int, taken: Container[int] = ()) -> int:
-        """The lowest minor from `low` on that no volume definition has and that is not in `taken`."""
+        """The lowest minor from `low` on that is not in use and not in `taken`."""
         start = self._minor_hint[1] if self._minor_hint[0] == low else low
         while start in self._minors:
             start += 1
@@ -237,11 +237,12 @@ class Cluster:
             case Tombstone():
                 self._tombstones_on.setdefault(key_of(record.node), {})[record.key] = record
                 self._count_ports(record.node, record.tcp_ports, 1)
+                self._count_minors(record.minors, 1)
             case SnapshotDefinition():
                 self._snapshots_of.setdefault(key_of(record.definition), {})[record.key] = record
             case ResourceDefinition():
                 self._definitions_in.setdefault(key_of(record.group), {})[record.key] = record
-                self._count_minors(record, 1)
+                self._count_minors(_minors_of(record), 1)
                 for resource in self._resources_of.get(record.key, {}).values():
                     self._claim(resource)
             case _:
@@ -263,24 +264,26 @@ class Cluster:
             case Tombstone():
                 self._tombstones_on[key_of(record.node)].pop(key)
                 self._count_ports(record.node, record.tcp_ports, -1)
+                self._count_minors(record.minors, -1)
             case SnapshotDefinition():
                 self._snapshots_of[key_of(record.definition)].pop(key)
             case ResourceDefinition():
                 self._definitions_in[key_of(record.group)].pop(key)
-                self._count_minors(record, -1)
+                self._count_minors(_minors_of(record), -1)
+                for resource in self._resources_of.get(record.key, ()):
+                    self._unclaim(resource)
             case _:
                 pass
 
-    def _count_minors(self, record: ResourceDefinition, step: int) -> None:
-        for volume in record.volumes:
-            if volume.minor is not None:
-                count = self._minors.get(volume.minor, 0) + step
-                if count:
-                    self._minors[volume.minor] = count
-                else:
-                    self._minors.pop(volume.minor, None)
-                    low, start = self._minor_hint
-                    self._minor_hint = (low, min(start, max(low, volume.minor)))
+    def _count_minors(self, minors: Iterable[int], step: int) -> None:
+        for minor in minors:
+            count = self._minors.get(minor, 0) + step
+            if count:
+                self._minors[minor] = count
+            else:
+                self._minors.pop(minor, None)
+                low, start = self._minor_hint
+                self._minor_hint = (low, min(start, max(low, minor)))
 
     def _count_ports(self, node: str, ports: tuple[int, ...], step: int) -> None:
         table = self._ports_on.setdefault(key_of(node), {})
@@ -309,6 +312,10 @@ class Cluster:
         for pool, size_kib in self._claims.pop(resource, ()):
             self._claimed[pool] -= size_kib
             self._volumes_in[pool] -= 1
+
+
+def _minors_of(record: ResourceDefinition) -> list[int]:
+    return [volume.minor for volume in record.volumes if volume.minor is not None]
 
 
 def _by_key(table: dict[Key, _T] | None) -> list[_T]:

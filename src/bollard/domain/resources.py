@@ -212,6 +212,8 @@ class Tombstone(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind
     create_timestamp_ms: int = 0
     tcp_ports: tuple[int, ...] = ()
     """Not given to others before the node has let go of them."""
+    minors: tuple[int, ...] = ()
+    """Likewise."""
 
     @property
     def key(self) -> Key:

@@ -9,10 +9,10 @@ from bollard.domain.answers import Decision, Entry
 from bollard.domain.ids import Key, key_of
 from bollard.domain.nodes import NodePhase
 from bollard.domain.procedures import Procedure, Verb
-from bollard.domain.resources import Resource, ResourceDefinition, Tombstone
+from bollard.domain.resources import Resource, ResourceDefinition, ResourcePhase, Tombstone
 from bollard.planning import automatics, leaving, replicas
 from bollard.planning.draft import Draft
-from bollard.planning.procedures import evacuate, migrate_disk, resize, toggle_disk
+from bollard.planning.procedures import evacuate, first_copy, migrate_disk, resize, toggle_disk
 from bollard.planning.world import World
 
 __all__ = ["assess"]
@@ -33,6 +33,7 @@ def assess(world: World, definitions: tuple[str, ...] | None = None) -> Decision
         if definition is not None:
             _note_up_to_date(draft, definition)
             _note_verified(draft, key)
+            first_copy.begin_if_due(draft, draft.definition(key) or definition)
     for procedure in list(world.cluster.procedures.values()):
         if definitions is None or procedure.definition is None or key_of(procedure.definition) in keys:
             said += _advance(draft, procedure)
@@ -51,18 +52,21 @@ def _finish_tombstones(draft: Draft, keys: set[Key] | None) -> None:
 
 
 def _note_up_to_date(draft: Draft, definition: ResourceDefinition) -> None:
-    """First replicas that were complete once are replicas like any other from then on."""
-    fresh = [
-        resource
-        for resource in draft.resources_of(definition.name)
-        if any(volume.day0 for volume in resource.volumes)
-    ]
-    complete = [resource for resource in fresh if replicas.up_to_date(draft.world, resource)]
-    for resource in complete:
-        volumes = tuple(msgspec.structs.replace(volume, day0=False) for volume in resource.volumes)
+    """First disks that were complete once are disks like any other from then on."""
+    resources = draft.resources_of(definition.name)
+    known = all(volume.initialized for volume in definition.volumes)
+    if known and not any(volume.day0 for resource in resources for volume in resource.volumes):
+        return
+    by: dict[int, Resource] = {}
+    for resource in resources:
+        complete = _complete(draft, resource)
+        by = dict.fromkeys(complete, resource) | by
+        volumes = tuple(
+            msgspec.structs.replace(volume, day0=volume.day0 and volume.number not in complete)
+            for volume in resource.volumes
+        )
         draft.put(msgspec.structs.replace(resource, volumes=volumes))
-    if complete and not all(volume.initialized for volume in definition.volumes):
-        draft.put(_initialized(definition, complete[0]))
+    draft.put(_initialized(definition, by))
 
 
 def _note_verified(draft: Draft, key: Key) -> None:
@@ -81,12 +85,23 @@ def _note_verified(draft: Draft, key: Key) -> None:
             return
 
 
-def _initialized(definition: ResourceDefinition, by: Resource) -> ResourceDefinition:
+def _complete(draft: Draft, resource: Resource) -> set[int]:
+    """Numbers of the volumes that its node holds completely, or just holds if they are not replicated."""
+    seen = replicas.online_seen(draft.world, resource)
+    if seen is None or not resource.diskful or resource.phase is ResourcePhase.DISK_ADDING:
+        return set()
+    return {volume.number for volume in seen.volumes if volume.disk_state in {"UpToDate", "Created"}}
+
+
+def _initialized(definition: ResourceDefinition, by: dict[int, Resource]) -> ResourceDefinition:
+    """With the volumes that are complete on a node marked so, and which node that is."""
     key = props.INITIAL_UP_TO_DATE_ON.key
     volumes = tuple(
         volume
-        if volume.initialized
-        else msgspec.structs.replace(volume, initialized=True, props={key: by.node.upper()} | volume.props)
+        if volume.initialized or volume.number not in by
+        else msgspec.structs.replace(
+            volume, initialized=True, props={key: by[volume.number].node.upper()} | volume.props
+        )
         for volume in definition.volumes
     )
     return msgspec.structs.replace(definition, volumes=volumes)
@@ -102,6 +117,8 @@ def _advance(draft: Draft, procedure: Procedure) -> list[Entry]:
             return migrate_disk.advance(draft, procedure)
         case Verb.EVACUATE:
             return evacuate.advance(draft, procedure)
+        case Verb.FIRST_COPY:
+            return first_copy.advance(draft, procedure)
         case _:
             assert_never(procedure.verb)
 

@@ -84,20 +84,35 @@ def reports_complete(world: World, resource: Resource) -> bool:
 
 
 def may_be_last_copy(world: World, resource: Resource) -> bool:
-    """Whether it held a volume's data by its last report, however old, and no other that can be reached does.
+    """Whether it may hold a volume's data that no other replica that can be reached holds.
 
-    False for the only disk of a definition: who takes that away means the data too.
+    What is not known is taken for the worse: a node that is away may have the data, unless its disk was
+    never filled. False for the only disk of a definition: who takes that away means the data too.
     """
     others = [one for one in world.cluster.resources_of(resource.definition) if one.key != resource.key]
-    seen = world.observed.resource(resource.definition, resource.node)
-    if not resource.diskful or not diskful(others) or seen is None or seen.uuid != resource.uuid:
+    definition = world.cluster.definitions.get(key_of(resource.definition))
+    if definition is None or not resource.diskful or not diskful(others):
+        return False
+    if resource.phase is ResourcePhase.DISK_ADDING:
         return False
     elsewhere = {number for one in others for number in complete_volumes(world, one)}
-    mine = {volume.number for volume in resource.volumes}
-    return any(
-        volume.disk_state == "UpToDate" and volume.number in mine and volume.number not in elsewhere
-        for volume in seen.volumes
+    seen = world.observed.resource(resource.definition, resource.node)
+    states = (
+        {volume.number: volume.disk_state for volume in seen.volumes}
+        if seen is not None and seen.uuid == resource.uuid
+        else {}
     )
+    mine = {volume.number for volume in resource.volumes} - elsewhere
+    return any(
+        states.get(volume.number, _UNKNOWN_STATE) not in _INCOMPLETE
+        for volume in definition.volumes
+        if volume.number in mine and (volume.initialized or states.get(volume.number) == "UpToDate")
+    )
+
+
+_UNKNOWN_STATE = "DUnknown"
+_INCOMPLETE = frozenset({"Inconsistent", "Diskless", "Failed"})
+"""Disk states that rule out that the disk has all data."""
 
 
 def complete_volumes(world: World, resource: Resource) -> set[int]:
@@ -377,7 +392,8 @@ def set_disk(
             )
             for volume in resource.volumes
         )
-        pool = volumes[0].pool if volumes else DISKLESS_POOL
+        named = [one.name for one in chosen.values()] if changed.diskful else []
+        pool = named[0] if named else DISKLESS_POOL
         changed = msgspec.structs.replace(
             changed, volumes=volumes, props=resource.props | {props.STOR_POOL_NAME.key: pool}
         )
@@ -395,13 +411,37 @@ def bury(draft: Draft, resource: Resource) -> None:
             volumes=tuple(volume for volume in resource.volumes if resource.diskful),
             create_timestamp_ms=draft.world.now_ms,
             tcp_ports=resource.tcp_ports,
+            minors=_minors(draft, resource, resource.volumes),
         )
     )
     draft.drop(resource)
 
 
-def bury_volumes(draft: Draft, resource: Resource, volumes: tuple[VolumeOnNode, ...]) -> None:
-    """Have a node remove the backings of these volumes of a resource that lives on."""
+def _minors(draft: Draft, resource: Resource, volumes: tuple[VolumeOnNode, ...]) -> tuple[int, ...]:
+    """Minors that a node may serve these volumes under until it has removed them."""
+    # The definition may have gone from the draft already, or have lost the volume: it was in the cluster.
+    known = [
+        draft.cluster.definitions.get(key_of(resource.definition)),
+        draft.definition(resource.definition),
+    ]
+    numbers = {volume.number for volume in volumes}
+    found = {
+        volume.minor
+        for definition in known
+        if definition is not None
+        for volume in definition.volumes
+        if volume.number in numbers and volume.minor is not None
+    }
+    return tuple(sorted(found)) if LayerKind.DRBD in resource.layer_stack else ()
+
+
+def bury_volumes(
+    draft: Draft, resource: Resource, volumes: tuple[VolumeOnNode, ...], *, with_minors: bool = False
+) -> None:
+    """Have a node remove the backings of these volumes of a resource that lives on.
+
+    `with_minors`: the volumes go from the definition too, not only their disks from this node.
+    """
     if resource.diskful and volumes:
         draft.put(
             Tombstone(
@@ -410,5 +450,6 @@ def bury_volumes(draft: Draft, resource: Resource, volumes: tuple[VolumeOnNode, 
                 resource_uuid=draft.world.draw.uuid(),
                 volumes=volumes,
                 create_timestamp_ms=draft.world.now_ms,
+                minors=_minors(draft, resource, volumes) if with_minors else (),
             )
         )

@@ -44,7 +44,8 @@ def records(draw: st.DrawFn) -> Record:
         volume = VolumeOnNode(draw(st.integers(0, 1)), Uuid("w"), draw(st.sampled_from(["thin", "fast"])))
         return Resource(name, node, Uuid("r"), disk=disk, volumes=(volume,), tcp_ports=draw(PORTS))
     if kind == 3:
-        return Tombstone(node, name, Uuid(draw(st.sampled_from("ab"))), tcp_ports=draw(PORTS))
+        uuid, minors = Uuid(draw(st.sampled_from("ab"))), draw(st.tuples(st.integers(1000, 1004)))
+        return Tombstone(node, name, uuid, tcp_ports=draw(PORTS), minors=minors)
     return StoragePool(node, draw(st.sampled_from(["thin", "fast"])), Uuid("p"), ProviderKind.FILE_THIN)
 
 
@@ -83,6 +84,7 @@ def test_indexes_agree_with_a_plain_count(changes: list[Change]) -> None:
     for change in changes:
         cluster.apply((change,))
         minors = {vol.minor for one in cluster.definitions.values() for vol in one.volumes}
+        minors |= {minor for stone in cluster.tombstones.values() for minor in stone.minors}
         free = next(number for number in range(1000, 2000) if number not in minors)
         assert cluster.first_free_minor(1000) == free
         assert cluster.first_free_minor(1000, {free}) > free

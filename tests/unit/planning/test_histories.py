@@ -190,6 +190,9 @@ class Histories(RuleBasedStateMachine):
         cluster = self.lab.cluster
         minors = [vol.minor for one in cluster.definitions.values() for vol in one.volumes]
         assert len(set(minors)) == len(minors)
+        for stone in cluster.tombstones.values():
+            others = [one for one in cluster.definitions.values() if one.name != stone.definition]
+            assert not {vol.minor for one in others for vol in one.volumes} & set(stone.minors)
         ports = [
             (record.node, port)
             for record in (*cluster.resources.values(), *cluster.tombstones.values())

@@ -270,7 +270,7 @@ def _delete(command: DeleteVolumeDefinition, draft: Draft) -> Decision:
     draft.put(msgspec.structs.replace(definition, volumes=rest))
     for resource in draft.cluster.resources_of(name):
         gone = tuple(one for one in resource.volumes if one.number == volume.number)
-        replicas.bury_volumes(draft, resource, gone)
+        replicas.bury_volumes(draft, resource, gone, with_minors=True)
         left = tuple(one for one in resource.volumes if one.number != volume.number)
         draft.put(msgspec.structs.replace(resource, volumes=left))
     resize.forget_volume(draft, definition, volume.number)

@@ -306,6 +306,44 @@ def test_a_node_that_is_away_may_have_the_only_copy(lab: Lab) -> None:
     assert refusal(lab, c.DeleteNode(node="n1")) == (InUse, Subject.NODE)
 
 
+def test_what_is_not_known_of_a_node_that_is_away_is_taken_for_the_worse(lab: Lab) -> None:
+    lab.run(create(on("n1")))
+    lab.quiet()
+    lab.run(create(on("n2")))
+    lab.follow()
+    lab.offline("n1")
+    lab.observed.forget("n1")
+    assert refusal(lab, delete("n1")) == (Conflict, Subject.REPLICA_COUNT)
+    lab.run(c.CreateDefinition(name="new"))
+    lab.run(c.CreateVolumeDefinition(definition="new", size_kib=4096))
+    lab.run(c.CreateResources(definition="new", resources=(on("n1"), on("n2"))))
+    lab.run(c.DeleteResource(definition="new", node="n1"))
+
+
+def test_a_disk_on_a_node_without_volumes_yet_keeps_its_pool(lab: Lab) -> None:
+    lab.run(c.CreateDefinition(name="empty"))
+    lab.run(c.CreateResources(definition="empty", resources=(on("n3", "DISKLESS", pool=""),)))
+    lab.run(c.ToggleDisk(definition="empty", node="n3", to_diskful=True, pool="thin"))
+    lab.run(c.CreateVolumeDefinition(definition="empty", size_kib=4096))
+    assert lab.resources("empty")["n3"].volumes[0].pool == "thin"
+    lab.quiet()
+
+
+def test_a_minor_is_free_when_all_nodes_have_let_go(lab: Lab) -> None:
+    lab.run(create(on("n1"), on("n2")))
+    lab.quiet()
+    lab.offline("n2")
+    lab.run(c.DeleteDefinition(name="r1"))
+    lab.quiet()
+    lab.run(c.CreateDefinition(name="next"))
+    lab.run(c.CreateVolumeDefinition(definition="next", size_kib=4096))
+    assert lab.cluster.definitions["NEXT"].volumes[0].minor == 1001
+    lab.online("n2")
+    lab.quiet()
+    lab.run(c.CreateVolumeDefinition(definition="next", size_kib=4096))
+    assert lab.cluster.definitions["NEXT"].volumes[1].minor == 1000
+
+
 def test_a_new_volume_does_not_hide_the_old_one(lab: Lab) -> None:
     lab.run(create(on("n1")))
     lab.quiet()
