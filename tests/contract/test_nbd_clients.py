@@ -3,13 +3,14 @@
 import json
 import random
 import shutil
+import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from replica_serving import Serving, serving
+from replica_serving import Serving, certificate, serving
 
 pytestmark = pytest.mark.tool
 
@@ -88,3 +89,20 @@ def test_fio_verifies_what_it_wrote_at_depth(where: Serving, tmp_path: Path) -> 
     job = json.loads(out[out.index("{") :])["jobs"][0]
     assert job["error"] == 0
     assert job["write"]["io_bytes"] >= 32 << 20
+
+
+def test_nbdcopy_over_tls(tmp_path: Path) -> None:
+    nbdcopy = tool("nbdcopy")
+    cert_file, key_file = certificate(tmp_path)
+    trusted = tmp_path / "trusted"
+    trusted.mkdir()
+    shutil.copy(cert_file, trusted / "ca-cert.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert_file, key_file)
+    source, back = tmp_path / "source", tmp_path / "back"
+    source.write_bytes(random.Random(5).randbytes(16 << 20))
+    with serving(tmp_path, 16 << 20, tls=context) as served:
+        uri = f"nbds://{served.tcp}/vol/0?tls-certificates={trusted}"
+        run(nbdcopy, "--flush", str(source), uri, cwd=tmp_path)
+        run(nbdcopy, uri, str(back), cwd=tmp_path)
+    assert back.read_bytes() == source.read_bytes()

@@ -1,21 +1,16 @@
 """Our NBD server and our NBD client against each other: data, durability, refusals, TLS, rude clients."""
 
-import datetime as dt
 import random
 import socket
 import ssl
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from bollard.client.nbd import NbdClient, NbdClientError, parse_address
 from bollard.replica.export import Opened, PlainVolume
 from bollard.wire import nbd as wire
-from replica_serving import serving
+from replica_serving import certificate, serving
 
 BLOCK = 4096
 
@@ -176,35 +171,6 @@ def test_garbage_in_any_phase_ends_the_connection_only(tmp_path: Path, seed: int
         with NbdClient(where.unix, "vol") as client:
             client.write(0, b"alive" + bytes(507))
             assert client.read(0, 5) == b"alive"
-
-
-def certificate(directory: Path) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1 and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    start = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(start)
-        .not_valid_after(start + dt.timedelta(days=36500))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName("localhost")]),
-            critical=False,
-        )
-        .sign(key, hashes.SHA256())
-    )
-    cert_file, key_file = directory / "cert.pem", directory / "key.pem"
-    cert_file.write_bytes(built.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    return cert_file, key_file
 
 
 def test_tls_carries_data_and_plain_clients_are_refused(tmp_path: Path) -> None:
