@@ -1,6 +1,7 @@
 """Resources, their layers and volumes as clients see them: the wish and what was last seen of it.
 
-The longest list of the API is made here, so each function takes records and makes records, and nothing else.
+The longest list of the API is made here: functions from records to records, which are spared the garbage
+collector (they hold no cycles).
 """
 
 import msgspec
@@ -25,7 +26,7 @@ _NO_DISK_STATE = "[]"
 """What a plain volume without a state of its own says."""
 
 
-class LayerVolume(msgspec.Struct, frozen=True, omit_defaults=True):
+class LayerVolume(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One layer of a volume on a node; its number is in the definition where the layer is DRBD."""
 
     allocated_size_kib: int
@@ -37,14 +38,14 @@ class LayerVolume(msgspec.Struct, frozen=True, omit_defaults=True):
     disk_state: str = ""
 
 
-class DrbdConnection(msgspec.Struct, frozen=True, omit_defaults=True):
+class DrbdConnection(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A connection to a peer."""
 
     connected: bool
     message: str = ""
 
 
-class DrbdResource(msgspec.Struct, frozen=True, omit_defaults=True):
+class DrbdResource(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The DRBD layer of a resource on a node."""
 
     drbd_resource_definition: DrbdDefinitionData
@@ -60,13 +61,13 @@ class DrbdResource(msgspec.Struct, frozen=True, omit_defaults=True):
     may_promote: bool | None = None
 
 
-class StorageResource(msgspec.Struct, frozen=True, omit_defaults=True):
+class StorageResource(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The storage layer of a resource on a node."""
 
     storage_volumes: tuple[LayerVolume, ...] = ()
 
 
-class LayerObject(msgspec.Struct, frozen=True, omit_defaults=True):
+class LayerObject(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A layer and what it stands on."""
 
     type: LayerKind
@@ -75,13 +76,13 @@ class LayerObject(msgspec.Struct, frozen=True, omit_defaults=True):
     storage: StorageResource | None = None
 
 
-class ResourceState(msgspec.Struct, frozen=True, omit_defaults=True):
+class ResourceState(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What a resource is doing; without in_use that is not known."""
 
     in_use: bool | None = None
 
 
-class ReplicationState(msgspec.Struct, frozen=True, omit_defaults=True):
+class ReplicationState(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What a volume is doing towards a peer."""
 
     replication_state: str
@@ -90,21 +91,21 @@ class ReplicationState(msgspec.Struct, frozen=True, omit_defaults=True):
     """Ours: moved by the resync that runs, or by the last one."""
 
 
-class VolumeState(msgspec.Struct, frozen=True, omit_defaults=True):
+class VolumeState(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The state of a volume."""
 
     disk_state: str = ""
     replication_states: dict[str, ReplicationState] = {}
 
 
-class VolumeLayer(msgspec.Struct, frozen=True, omit_defaults=True):
+class VolumeLayer(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One layer of a volume."""
 
     type: LayerKind
     data: LayerVolume | None = None
 
 
-class VolumeView(msgspec.Struct, frozen=True, omit_defaults=True):
+class VolumeView(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A volume on a node as clients see it."""
 
     volume_number: int
@@ -121,7 +122,7 @@ class VolumeView(msgspec.Struct, frozen=True, omit_defaults=True):
     reports: tuple[ApiCallRc, ...] = ()
 
 
-class Freshness(msgspec.Struct, frozen=True, omit_defaults=True):
+class Freshness(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Ours: whether the state is current, and if not, since when not and why."""
 
     current: bool
@@ -140,7 +141,7 @@ class VerifyState(msgspec.Struct, frozen=True):
     out_of_sync_kib: int = 0
 
 
-class ResourceView(msgspec.Struct, frozen=True, omit_defaults=True):
+class ResourceView(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A resource on a node as clients see it; `volumes` only in the view with volumes."""
 
     name: str
@@ -157,7 +158,7 @@ class ResourceView(msgspec.Struct, frozen=True, omit_defaults=True):
     verify: VerifyState | None = None
 
 
-class Picture(msgspec.Struct, frozen=True):
+class Picture(msgspec.Struct, frozen=True, gc=False):
     """All that a view of one resource is made of."""
 
     resource: Resource
@@ -200,18 +201,20 @@ def resource_view(picture: Picture, *, with_volumes: bool) -> ResourceView:
     if resource.volumes and resource.phase is not ResourcePhase.DISK_ADDING:
         props.setdefault("StorPoolName", resource.volumes[0].pool)
     state = None
+    stack = _stack(picture)
     if picture.current and seen is not None:
-        state = ResourceState(seen.in_use if LayerKind.DRBD in _stack(picture) else None)
+        state = ResourceState(seen.in_use if LayerKind.DRBD in stack else None)
+    pieces = [_piece(picture, volume, stack) for volume in resource.volumes]
     return ResourceView(
         name=picture.definition.name,
         node_name=resource.node,
         props=props,
         flags=flags_of(resource),
-        layer_object=_layers(picture),
+        layer_object=_layers(picture, stack, pieces),
         state=state,
         uuid=resource.uuid,
         create_timestamp=resource.create_timestamp_ms or None,
-        volumes=volume_views(picture) if with_volumes else (),
+        volumes=tuple([_volume(picture, stack, piece) for piece in pieces]) if with_volumes else (),
         observed=_freshness(picture),
         verify=_verify(picture),
     )
@@ -235,7 +238,38 @@ def _verify(picture: Picture) -> VerifyState | None:
 
 def volume_views(picture: Picture) -> tuple[VolumeView, ...]:
     """The volumes of a resource on its node."""
-    return tuple(_volume(picture, volume) for volume in picture.resource.volumes)
+    stack = _stack(picture)
+    return tuple(
+        _volume(picture, stack, _piece(picture, volume, stack)) for volume in picture.resource.volumes
+    )
+
+
+class _Piece(msgspec.Struct, frozen=True, gc=False):
+    """A volume with what is shown of it in more than one place."""
+
+    volume: VolumeOnNode
+    seen: SeenVolume | None
+    size_kib: int
+    layers: dict[LayerKind, LayerVolume]
+
+
+def _piece(picture: Picture, volume: VolumeOnNode, stack: tuple[LayerKind, ...]) -> _Piece:
+    number = volume.number
+    definition = picture.definition.volume(number)
+    size_kib = definition.size_kib if definition is not None else UNKNOWN_SIZE
+    seen = None
+    for each in picture.seen.volumes if picture.seen is not None else ():
+        if each.number == number:
+            seen = each
+            break
+    diskful = picture.resource.diskful
+    layers: dict[LayerKind, LayerVolume] = {}
+    if LayerKind.DRBD in stack:
+        minor = definition.minor if definition is not None else None
+        layers[LayerKind.DRBD] = _drbd_volume(DrbdVolumeDefinition(number, minor), seen, size_kib, diskful)
+    plain = stack == (LayerKind.STORAGE,)
+    layers[LayerKind.STORAGE] = _storage_volume(number, seen, size_kib, diskful=diskful, plain=plain)
+    return _Piece(volume, seen, size_kib, layers)
 
 
 def _freshness(picture: Picture) -> Freshness:
@@ -254,14 +288,14 @@ def _stack(picture: Picture) -> tuple[LayerKind, ...]:
     return picture.resource.layer_stack or picture.definition.layer_stack or DEFAULT_STACK
 
 
-def _layers(picture: Picture) -> LayerObject:
+def _layers(picture: Picture, stack: tuple[LayerKind, ...], pieces: list[_Piece]) -> LayerObject:
     below: tuple[LayerObject, ...] = ()
-    for kind in reversed(_stack(picture)):
+    for kind in reversed(stack):
         match kind:
             case LayerKind.DRBD:
-                layer = LayerObject(kind, below, drbd=_drbd(picture))
+                layer = LayerObject(kind, below, drbd=_drbd(picture, pieces))
             case LayerKind.STORAGE:
-                volumes = tuple(_storage_volume(picture, volume) for volume in picture.resource.volumes)
+                volumes = tuple([piece.layers[kind] for piece in pieces])
                 layer = LayerObject(kind, below, storage=StorageResource(volumes))
             case _:
                 layer = LayerObject(kind, below)
@@ -270,7 +304,7 @@ def _layers(picture: Picture) -> LayerObject:
     return below[0]
 
 
-def _drbd(picture: Picture) -> DrbdResource:
+def _drbd(picture: Picture, pieces: list[_Piece]) -> DrbdResource:
     resource, seen = picture.resource, picture.seen
     flags = () if resource.diskful else ("DISKLESS",)
     if seen is not None:
@@ -286,7 +320,7 @@ def _drbd(picture: Picture) -> DrbdResource:
         node_id=resource.drbd_node_id,
         tcp_ports=resource.tcp_ports,
         flags=flags,
-        drbd_volumes=tuple(_drbd_volume(picture, volume) for volume in resource.volumes),
+        drbd_volumes=tuple([piece.layers[LayerKind.DRBD] for piece in pieces]),
         connections={peer.node: _connection(peer) for peer in shown.peers} if shown else {},
         promotion_score=_promotion_score(shown) if shown else None,
         may_promote=shown.may_promote if shown else None,
@@ -308,70 +342,45 @@ def _promotion_score(seen: SeenResource) -> int:
     return 10_000 * own + 100 * len(connected) + (1 if own else current_peers)
 
 
-def _seen_volume(picture: Picture, number: int) -> SeenVolume | None:
-    if picture.seen is None:
-        return None
-    return next((volume for volume in picture.seen.volumes if volume.number == number), None)
-
-
-def _size_kib(picture: Picture, number: int) -> int:
-    definition = picture.definition.volume(number)
-    return definition.size_kib if definition is not None else UNKNOWN_SIZE
-
-
-def _drbd_volume(picture: Picture, volume: VolumeOnNode) -> LayerVolume:
-    definition = picture.definition.volume(volume.number)
-    seen = _seen_volume(picture, volume.number)
-    usable = seen.size_kib if seen is not None and seen.size_kib else _size_kib(picture, volume.number)
+def _drbd_volume(
+    definition: DrbdVolumeDefinition, seen: SeenVolume | None, size_kib: int, diskful: bool
+) -> LayerVolume:
     return LayerVolume(
-        drbd_volume_definition=DrbdVolumeDefinition(
-            volume.number, definition.minor if definition is not None else None
-        ),
-        allocated_size_kib=seen.allocated_kib if seen and picture.resource.diskful else UNKNOWN_SIZE,
-        usable_size_kib=usable,
+        drbd_volume_definition=definition,
+        allocated_size_kib=seen.allocated_kib if seen and diskful else UNKNOWN_SIZE,
+        usable_size_kib=seen.size_kib if seen is not None and seen.size_kib else size_kib,
         device_path=seen.device_path if seen else "",
-        backing_device=seen.backing_path if seen and picture.resource.diskful else "",
+        backing_device=seen.backing_path if seen and diskful else "",
     )
 
 
-def _storage_volume(picture: Picture, volume: VolumeOnNode) -> LayerVolume:
-    seen = _seen_volume(picture, volume.number)
-    size = _size_kib(picture, volume.number)
-    if not picture.resource.diskful:
-        return LayerVolume(volume_number=volume.number, allocated_size_kib=0, usable_size_kib=size)
-    plain = _stack(picture) == (LayerKind.STORAGE,)
+def _storage_volume(
+    number: int, seen: SeenVolume | None, size_kib: int, *, diskful: bool, plain: bool
+) -> LayerVolume:
+    if not diskful:
+        return LayerVolume(volume_number=number, allocated_size_kib=0, usable_size_kib=size_kib)
     return LayerVolume(
-        volume_number=volume.number,
+        volume_number=number,
         allocated_size_kib=seen.allocated_kib if seen else UNKNOWN_SIZE,
-        usable_size_kib=size,
+        usable_size_kib=size_kib,
         device_path=(seen.device_path if plain else seen.backing_path) if seen else "",
         disk_state=_NO_DISK_STATE,
     )
 
 
-def _volume(picture: Picture, volume: VolumeOnNode) -> VolumeView:
-    seen = _seen_volume(picture, volume.number)
-    provider = picture.providers.get(key_of(volume.pool))
-    layers: list[VolumeLayer] = []
-    for kind in _stack(picture):
-        match kind:
-            case LayerKind.DRBD:
-                layers.append(VolumeLayer(kind, _drbd_volume(picture, volume)))
-            case LayerKind.STORAGE:
-                layers.append(VolumeLayer(kind, _storage_volume(picture, volume)))
-            case _:
-                layers.append(VolumeLayer(kind))
+def _volume(picture: Picture, stack: tuple[LayerKind, ...], piece: _Piece) -> VolumeView:
+    volume, seen = piece.volume, piece.seen
     active = picture.resource.phase is not ResourcePhase.INACTIVE
     return VolumeView(
         volume_number=volume.number,
         allocated_size_kib=seen.allocated_kib if seen and picture.resource.diskful else 0,
         storage_pool_name=volume.pool,
-        provider_kind=provider or "",
+        provider_kind=picture.providers.get(key_of(volume.pool), ""),
         device_path=seen.device_path if seen and active else "",
-        usable_size_kib=_size_kib(picture, volume.number),
+        usable_size_kib=piece.size_kib,
         props=volume.props,
         state=_volume_state(picture, seen) if seen and picture.current else None,
-        layer_data_list=tuple(layers),
+        layer_data_list=tuple([VolumeLayer(kind, piece.layers.get(kind)) for kind in stack]),
         uuid=volume.uuid,
         reports=_reports(seen),
     )
