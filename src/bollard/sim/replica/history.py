@@ -206,6 +206,11 @@ class History:
         assert disk is not None
         disk.failing = True
         self.cluster.nodes[node].crashes += 1
+        # Found out at once: a disk that fails unnoticed while the other node is away is a double fault.
+        if self.session is not None and self.session.open and self.session.node == node:
+            self.write(self.session, self.random.choice(self.blocks), fua=False)
+        else:
+            self.cluster.command(node, lambda tag: e.Detach(tag, 0, force=True))
 
     def new_disk(self, node: int) -> None:
         disk = self.cluster.nodes[node].disk
@@ -221,7 +226,7 @@ class History:
             self.lose_disk(node)
         elif kind < 0.6:
             self.new_disk(node)
-        elif kind < 0.7:
+        elif kind < 0.7 and self.healthy():
             cluster.note(f"detach {node}")
             # A survivor that was detached counts as little as one that restarted: the last writer wins.
             cluster.nodes[node].crashes += 1
