@@ -133,9 +133,11 @@ class History:
         """Read a block nobody is writing, and compare."""
         if block in self._busy_blocks:
             return
+        newest = self.oracle.newest(block)
 
         def done(action: a.Complete) -> None:
-            if action.errno or self.session is not session or block in self._busy_blocks:
+            overtaken = self.oracle.newest(block) != newest
+            if action.errno or self.session is not session or overtaken:
                 return
             self.oracle.check(block, bytes(action.data), self.crash_counts(), f"read on node {session.node}")
 

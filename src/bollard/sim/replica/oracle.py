@@ -44,6 +44,11 @@ class Oracle:
         self._writes.setdefault(block, [Write(0)]).append(write)
         return write, _STAMP.pack(block, write.number) * (BLOCK // _STAMP.size)
 
+    def newest(self, block: int) -> int:
+        """The number of the block's newest write, done or not."""
+        writes = self._writes.get(block)
+        return writes[-1].number if writes else 0
+
     def acknowledged(self, write: Write, holders: dict[int, int]) -> None:
         write.acked = True
         write.holders = holders
