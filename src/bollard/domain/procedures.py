@@ -14,6 +14,7 @@ class Verb(StrEnum):
     TOGGLE_DISK = "toggle-disk"
     MIGRATE_DISK = "migrate-disk"
     EVACUATE = "evacuate"
+    FIRST_COPY = "first-copy"
 
 
 class Procedure(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="procedure"):

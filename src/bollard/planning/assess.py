@@ -65,8 +65,11 @@ def _note_up_to_date(draft: Draft, definition: ResourceDefinition) -> None:
             msgspec.structs.replace(volume, day0=volume.day0 and volume.number not in complete)
             for volume in resource.volumes
         )
-        draft.put(msgspec.structs.replace(resource, volumes=volumes))
-    draft.put(_initialized(definition, by))
+        # What is put counts as touched, and this is asked on every tick.
+        if volumes != resource.volumes:
+            draft.put(msgspec.structs.replace(resource, volumes=volumes))
+    if any(volume.number in by and not volume.initialized for volume in definition.volumes):
+        draft.put(_initialized(definition, by))
 
 
 def _note_verified(draft: Draft, key: Key) -> None:
