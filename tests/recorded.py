@@ -22,7 +22,10 @@ from instant_satellites import InstantSatellites
 from rest_driver import CountingDraw, Driver, Reply, StillClock
 
 FOLDER = pathlib.Path(__file__).parent / "golden" / "recorded"
-SECTIONS = ("controller", "nodes", "pools", "rd", "resources", "autoplace", "groups", "misc")
+SECTIONS = (
+    *("controller", "nodes", "pools", "rd", "resources", "autoplace", "groups", "misc", "events"),
+    "offline",
+)
 """In the order in which they were recorded: each builds on those before it."""
 
 _ADDRESSES = {f"10.99.0.1{number}" for number in (1, 2, 3)}
