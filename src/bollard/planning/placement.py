@@ -242,7 +242,7 @@ def _scores(world: World, candidates: list[_Place]) -> list[float]:
     strategies = (
         (props.WEIGHT_FREE_SPACE.number(controller, default=1.0), 1, _rate_free_space),
         (props.WEIGHT_RESERVED_SPACE.number(controller), -1, _rate_reserved_space),
-        (props.WEIGHT_RESOURCE_COUNT.number(controller) or _COUNT_WEIGHT, -1, _rate_resource_count),
+        (_count_weight(controller), -1, _rate_resource_count),
         (props.WEIGHT_THROUGHPUT.number(controller), 1, _rate_throughput),
     )
     totals = [0.0] * len(candidates)
@@ -257,8 +257,10 @@ def _scores(world: World, candidates: list[_Place]) -> list[float]:
     return totals
 
 
-_COUNT_WEIGHT = 0.00001
-"""Only decides between equals."""
+def _count_weight(controller: Props) -> float:
+    """Unless somebody says otherwise, fewer resources only decide between equals."""
+    weight = props.WEIGHT_RESOURCE_COUNT
+    return weight.number(controller) if weight.found(controller) is not None else 0.00001
 
 
 def _rate_free_space(_world: World, place: _Place) -> float:
