@@ -166,24 +166,19 @@ def qemu_quorum(root: Path) -> Iterator[str]:
     """The nearest thing that others offer: qemu's quorum driver over one file and one nbdkit."""
     sock, peer = root / "quorum.sock", root / "quorum-peer.sock"
     near, far = sparse(root / "quorum0.img", SIZE_BYTES), sparse(root / "quorum1.img", SIZE_BYTES)
-    driver = json.dumps(
-        {
-            "driver": "quorum", "node-name": "q", "vote-threshold": 2, "read-pattern": "fifo",
-            "children": [
-                {"driver": "raw", "file": {"driver": "file", "filename": near}},
-                {"driver": "nbd", "server": {"type": "unix", "path": str(peer)}},
-            ],
-        }
-    )  # fmt: skip
+    driver = ",".join(
+        (
+            "driver=quorum,vote-threshold=2,read-pattern=fifo",
+            f"children.0.driver=raw,children.0.file.driver=file,children.0.file.filename={near}",
+            "children.1.driver=raw,children.1.file.driver=nbd",
+            f"children.1.file.server.type=unix,children.1.file.server.path={peer}",
+        )
+    )
     with running("nbdkit", "-f", "-U", str(peer), "file", far):
         wait_for(peer)
-        export = "type=nbd,id=e,node-name=q,name=v,writable=on"
-        with running(
-            "qemu-storage-daemon", "--blockdev", driver,
-            "--nbd-server", f"addr.type=unix,addr.path={sock}", "--export", export,
-        ):  # fmt: skip
+        with running("qemu-nbd", "-t", "-e", "8", "-k", str(sock), "--image-opts", driver):
             wait_for(sock)
-            yield f"nbd+unix:///v?socket={sock}"
+            yield f"nbd+unix:///?socket={sock}"
 
 
 SERVERS: dict[str, tuple[str, Callable[[Path], contextlib.AbstractContextManager[str]]]] = {
@@ -192,7 +187,7 @@ SERVERS: dict[str, tuple[str, Callable[[Path], contextlib.AbstractContextManager
     "bollard 3 copies": ("", replicated(3)),
     "nbdkit": ("nbdkit", nbdkit),
     "qemu-nbd": ("qemu-nbd", qemu_nbd),
-    "qemu quorum 2": ("qemu-storage-daemon", qemu_quorum),
+    "qemu quorum 2": ("qemu-nbd", qemu_quorum),
 }
 
 
@@ -225,7 +220,7 @@ def fill(uri: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--seconds", type=int, default=1)
     parser.add_argument("--directory", default="/dev/shm")
     parser.add_argument("--only", action="append", help="a server of the table; may be repeated")
     arguments = parser.parse_args()
