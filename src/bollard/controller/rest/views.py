@@ -1,5 +1,6 @@
 """Routes of the views: long lists over the whole cluster, cut and filtered before anything is encoded."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from bollard.wire.rest.pools import PoolView
 from bollard.wire.rest.resource_views import Picture, ResourceView, resource_view
 
 _encode = msgspec.json.Encoder().encode
+_CHUNK = 500
+"""Resources that are encoded before others get their turn."""
 
 
 def picture_of(call: Call, resource: Resource) -> Picture:
@@ -66,11 +69,21 @@ def selected(call: Call) -> list[Resource]:
 
 async def view_resources(call: Call) -> Response:
     """All resources with their volumes and states."""
-    return call.encoded(b"[" + b",".join(fragments_of(call, call.page(selected(call)))) + b"]")
+    found, parts = call.page(selected(call)), list[bytes]()
+    for start in range(0, len(found), _CHUNK):
+        parts.extend(fragments_of(call, found[start : start + _CHUNK]))
+        if len(found) > _CHUNK:
+            # A list that is encoded for the first time takes its time: others go on meanwhile.
+            await asyncio.sleep(0)
+    call.api.fragments.keep_within(len(call.api.service.cluster.resources))
+    return call.encoded(b"[" + b",".join(parts) + b"]")
 
 
 def fragments_of(call: Call, resources: Sequence[Resource]) -> Iterator[bytes]:
-    """Resources with volumes as JSON, each encoded again only when something of it is new."""
+    """Resources with volumes as JSON, each encoded again only when something of it is new.
+
+    One whose definition is gone since it was selected is left out.
+    """
     definitions, observed = call.api.service.cluster.definitions, call.api.service.observed
     fragments = call.api.fragments
     nodes: dict[str, NodeSeen] = {}
@@ -78,8 +91,10 @@ def fragments_of(call: Call, resources: Sequence[Resource]) -> Iterator[bytes]:
     for resource in resources:
         if resource.definition != name or definition is None:
             name = resource.definition
-            definition = definitions[key_of(name)]
-            key = definition.key
+            key = key_of(name)
+            definition = definitions.get(key)
+            if definition is None:
+                continue
         node = nodes.get(resource.node)
         if node is None:
             node = nodes[resource.node] = observed.node(resource.node)
@@ -90,7 +105,6 @@ def fragments_of(call: Call, resources: Sequence[Resource]) -> Iterator[bytes]:
             known = _encode(view_of(call, resource, with_volumes=True))
             fragments.put(resource.uuid, sources, known)
         yield known
-    fragments.keep_within(len(call.api.service.cluster.resources))
 
 
 def selected_pools(call: Call) -> list[StoragePool]:
