@@ -250,11 +250,12 @@ class Agreement:
         return Vote.YES
 
     def _must_rotate(self, device: PeerDevice) -> bool:
-        """This Primary has writes the peer may lack although both name one generation."""
+        """This Primary, or former one, has writes the peer may lack although both name one generation."""
         volume = device.volume
-        if self.core.role != Role.PRIMARY or volume.bitmap is None or device.slot < 0:
+        if volume.bitmap is None or device.slot < 0:
             return False
         pending = volume.need_new_uuid or bool(volume.rotating)
+        pending = pending if self.core.role == Role.PRIMARY else volume.unsettled
         return pending and volume.bitmap.count(device.slot) > 0
 
     def _settings(self, peer: Peer) -> Settings:
@@ -323,7 +324,7 @@ class Agreement:
         generations = connect_in_sync(self.r.disks.generations(volume), device.peer.node_id)
         if not same(generations.current, device.uuids.current):
             generations = set_current(generations, device.uuids.current, primary=False)
-        volume.crashed_primary = False
+        volume.crashed_primary = volume.unsettled = False
         device.was_connected = True
         self.r.disks.set_generations(volume, generations)
         if volume.disk == DiskState.CONSISTENT and device.disk >= DiskState.OUTDATED:

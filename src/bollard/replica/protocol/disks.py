@@ -335,12 +335,13 @@ class Disks:
             _KEPT | DeviceFlag.CRASHED_PRIMARY | DeviceFlag.PRIMARY_IND | DeviceFlag.AL_CLEAN
             | DeviceFlag.PRIMARY_LOST_QUORUM | DeviceFlag.HAVE_QUORUM
         )  # fmt: skip
+        doubtful = volume.crashed_primary or volume.unsaved_bits or volume.unsettled
         somebody = primary or any(peer.role == Role.PRIMARY for peer in self.core.peers.values())
         for flag, holds in (
             (DeviceFlag.CONSISTENT, volume.disk > DiskState.INCONSISTENT),
             (DeviceFlag.WAS_UP_TO_DATE, volume.disk > DiskState.OUTDATED),
-            (DeviceFlag.CRASHED_PRIMARY, primary or volume.crashed_primary or volume.unsaved_bits),
-            (DeviceFlag.PRIMARY_IND, somebody or volume.crashed_primary or volume.unsaved_bits),
+            (DeviceFlag.CRASHED_PRIMARY, primary or doubtful),
+            (DeviceFlag.PRIMARY_IND, somebody or doubtful),
             (DeviceFlag.PRIMARY_LOST_QUORUM, volume.lost_quorum_as_primary),
             (DeviceFlag.HAVE_QUORUM, volume.quorum and self.core.options.quorum != QUORUM_OFF),
         ):
@@ -417,7 +418,7 @@ class Disks:
                 return
             flags = superblock.flags & ~(DeviceFlag.CRASHED_PRIMARY | DeviceFlag.PRIMARY_IND)
             flags |= DeviceFlag.AL_CLEAN
-            if volume.crashed_primary:
+            if volume.crashed_primary or volume.unsettled:
                 flags |= DeviceFlag.CRASHED_PRIMARY
             current = masked(superblock.current_uuid)
             volume.superblock = msgspec.structs.replace(superblock, flags=flags, current_uuid=current)

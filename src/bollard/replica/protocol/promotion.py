@@ -220,10 +220,8 @@ class Promotion:
             volume.force_new_uuid = False
             volume.no_data = False
             if doubtful and volume.superblock is not None:
-                # Like a crash: writes that were not answered may be here, there, or on both.
-                volume.crashed_primary = True
-                for device in core.devices(volume):
-                    device.was_connected = False
+                # Writes that were not answered may be here, there, or on both.
+                volume.unsettled = True
                 self.r.disks.set_disk(volume, min(volume.disk, DiskState.CONSISTENT))
             self._save_bits(volume)
         self.r.news.broadcast()

@@ -61,7 +61,7 @@ class Resync:
             generations, target, full=plan.full, fresh_uuid=self.r.rotation.fresh_uuid()
         )
         self.r.disks.set_generations(volume, generations)
-        volume.crashed_primary = False
+        volume.crashed_primary = volume.unsettled = False
         if volume.disk == DiskState.CONSISTENT:
             self.r.disks.set_disk(volume, DiskState.UP_TO_DATE)
         self.r.disks.refresh(volume)
@@ -84,7 +84,7 @@ class Resync:
             fresh_uuid=self.r.rotation.fresh_uuid(),
         )
         self.r.disks.set_generations(volume, started.generations)
-        if plan.slot is not None:
+        if plan.slot is not None and not plan.keep_bits:
             bitmap.clear_all(device.slot)
         if plan.full:
             bitmap.set_all(device.slot)
@@ -357,7 +357,7 @@ class Resync:
             others=others,
         )
         self.r.disks.set_generations(volume, generations)
-        volume.crashed_primary = False
+        volume.crashed_primary = volume.unsettled = False
         volume.lost_quorum_as_primary = False
         volume.doubt = False
         device.resync = None
