@@ -1,16 +1,16 @@
 """Emptying a node: each of its resources goes when enough others are complete without it.
 
 One procedure a node, phase `moving`. On every tick each resource there is looked at: without a disk, or with
-enough complete copies elsewhere, it is removed; else a new replica is placed elsewhere, once. Invariant: the
-number of complete copies never falls below the place count of the group, nor below one. In-use resources
-wait. The node stays marked as evacuating until it is restored or deleted.
+enough complete copies elsewhere, it is removed; else a new replica is placed elsewhere, once. Invariant:
+complete copies never fall below the group's place count, or below what there was if that is less. What is
+in use waits. The node stays marked as evacuating until it is restored or deleted.
 """
 
 import msgspec
 
 from bollard.domain.answers import Entry
 from bollard.domain.errors import Conflict, Exhausted
-from bollard.domain.ids import NodeName
+from bollard.domain.ids import NodeName, key_of
 from bollard.domain.nodes import Node, NodePhase
 from bollard.domain.procedures import Procedure, Verb
 from bollard.domain.resources import DiskKind, Resource, ResourceDefinition
@@ -27,6 +27,8 @@ NEXT: dict[str, str | None] = {MOVING: None}
 
 _TARGETS = "targets"
 _NOT_TARGETS = "not-targets"
+_COUNT = "count/"
+"""With a definition's key: how many disks it had when the node was to be emptied."""
 
 
 def start(
@@ -38,6 +40,10 @@ def start(
 ) -> None:
     """Mark the node and begin; new replicas come to `targets` only, or to all nodes but `not_targets`."""
     lists = ((_TARGETS, targets), (_NOT_TARGETS, not_targets))
+    counts = {
+        _COUNT + key_of(one.definition): str(len(replicas.diskful(draft.resources_of(one.definition))))
+        for one in draft.cluster.resources_on(node.name)
+    }
     draft.put(msgspec.structs.replace(node, phase=NodePhase.EVACUATING))
     draft.put(
         Procedure(
@@ -45,7 +51,7 @@ def start(
             uuid=draft.world.draw.uuid(),
             phase=MOVING,
             node=node.name,
-            arguments={key: ",".join(names) for key, names in lists if names},
+            arguments={key: ",".join(names) for key, names in lists if names} | counts,
             started_ms=draft.world.now_ms,
             revision=draft.cluster.revision + 1,
             message="Replicas are moved to other nodes.",
@@ -78,12 +84,19 @@ def _move(draft: Draft, resource: Resource, procedure: Procedure) -> None:
         return
     others = [one for one in draft.resources_of(definition.name) if one.node != resource.node]
     staying = [one for one in replicas.diskful(others) if not _leaving(draft, one)]
-    wanted = draft.group_of(definition).select_filter.place_count or 1
+    wanted = _wanted(draft, definition, procedure)
     complete = sum(1 for one in staying if replicas.up_to_date(draft.world, one))
-    if not resource.diskful or complete >= max(1, wanted):
+    if not resource.diskful or complete >= wanted:
         replicas.bury(draft, resource)
     elif len(staying) < wanted:
         _place_another(draft, definition, others, procedure)
+
+
+def _wanted(draft: Draft, definition: ResourceDefinition, procedure: Procedure) -> int:
+    """How many replicas must be elsewhere: what the group asks for, but no more than there were."""
+    had = int(procedure.arguments.get(_COUNT + definition.key, "1"))
+    asked = draft.group_of(definition).select_filter.place_count or had
+    return max(1, min(asked, had))
 
 
 def _leaving(draft: Draft, resource: Resource) -> bool:
