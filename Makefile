@@ -29,7 +29,7 @@ demo: $(READY)
 	$(BIN)/bollard demo
 
 sim: $(READY)
-	$(BIN)/bollard sim --histories 200
+	$(BIN)/bollard sim --histories 2000
 
 bench: $(READY)
 	$(BIN)/python -m bench

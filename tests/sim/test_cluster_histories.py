@@ -1,37 +1,59 @@
 """Random histories of a whole simulated cluster: a fixed corpus, fresh seeds, and that a seed is a seed."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from bollard.satellite.wishes import Wishes
-from bollard.sim.history import quiet, run_history
+from bollard.sim.history import Report, quiet, run_history
 from bollard.sim.main import run_many
 
 SEEDS = Path(__file__).parent / "seeds"
-FRESH = int(os.environ.get("BOLLARD_SIM_HISTORIES", "20"))
+FRESH = int(os.environ.get("BOLLARD_SIM_HISTORIES", "500"))
+"""A quarter of them are of the wide kind."""
 
 
-def _corpus(name: str) -> list[tuple[int, int]]:
-    lines = (line.partition("#")[0].split() for line in (SEEDS / name).read_text().splitlines())
-    return [(int(words[0]), int(words[1])) for words in lines if words]
+def _corpus(name: str) -> dict[tuple[int, bool], list[int]]:
+    """Seeds by their steps, and whether the histories are of the wide kind."""
+    found: dict[tuple[int, bool], list[int]] = {}
+    for line in (SEEDS / name).read_text().splitlines():
+        words = line.partition("#")[0].split()
+        if words:
+            found.setdefault((int(words[1]), words[2:] == ["wide"]), []).append(int(words[0]))
+    return found
 
 
-@pytest.mark.parametrize(("seed", "steps"), _corpus("held.txt"))
-def test_every_kept_seed_holds(seed: int, steps: int) -> None:
-    (report,) = run_many([seed], steps, 1)
-    assert report.ok, "\n".join([*report.violations, f"bollard sim --seed {seed} --steps {steps} --story"])
-    assert report.commands > 10
-    assert report.virtual_s > 10
+def _again(report: Report) -> str:
+    """What to type to see it again, and what is broken."""
+    wide = " --wide" if report.wide else ""
+    again = f"bollard sim --seed {report.seed} --steps {report.steps}{wide} --story"
+    return "\n  ".join([again, *report.violations])
+
+
+@pytest.mark.parametrize(("steps", "wide"), sorted(_corpus("held.txt")))
+def test_every_kept_seed_holds(steps: int, *, wide: bool) -> None:
+    reports = list(run_many(_corpus("held.txt")[steps, wide], steps, os.cpu_count() or 1, wide=wide))
+    broken = [_again(report) for report in reports if not report.ok]
+    assert not broken, "\n".join(broken)
+    assert all(report.commands > 10 for report in reports)
+    assert all(report.virtual_s > 10 for report in reports)
 
 
 @pytest.mark.slow
-def test_fresh_histories_hold() -> None:
+@pytest.mark.timeout(240 + FRESH)
+@pytest.mark.parametrize("wide", [False, True], ids=["narrow", "wide"])
+def test_fresh_histories_hold(*, wide: bool) -> None:
+    """Another part of the space on every run; what fails is printed as what to type to see it again."""
+    count = FRESH // 4 if wide else FRESH - FRESH // 4
     first = int.from_bytes(os.urandom(4), "big")
-    reports = list(run_many(range(first, first + FRESH), 40, os.cpu_count() or 1))
-    broken = {report.seed: report.violations for report in reports if not report.ok}
-    assert not broken, f"bollard sim --seed SEED --steps 40 --story: {broken}"
+    broken = []
+    for report in run_many(range(first, first + count), 40, os.cpu_count() or 1, wide=wide):
+        if not report.ok:
+            broken.append(_again(report))
+            sys.stderr.write(broken[-1] + "\n")  # also when the time is up before the end
+    assert not broken, "\n".join(broken)
 
 
 def test_a_seed_is_the_same_history_everywhere() -> None:

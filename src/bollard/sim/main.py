@@ -18,6 +18,7 @@ from bollard.sim.history import Report, quiet, run_history
 __all__ = ["run", "run_many"]
 
 _VIOLATIONS_SHOWN: Final = 10
+_PROGRESS_EVERY: Final = 250
 
 
 def run(argv: Sequence[str]) -> int:
@@ -43,6 +44,8 @@ def run(argv: Sequence[str]) -> int:
             _write(f"  again: bollard sim --seed {report.seed} --steps {report.steps}{wide} --story")
         elif arguments.histories == 1:
             _write(f"seed {report.seed}: every property held, digest {report.digest}")
+        if done % _PROGRESS_EVERY == 0:
+            _write(f"{done} of {arguments.histories} histories from seed {seed}: {failed} failed")
     took_s = time.monotonic() - begun_s
     _write(
         f"{done} histories from seed {seed}: {failed} failed; {commands} commands, {faults} faults, "
