@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bollard.planning.layers import drbd
+from bollard.replica.metadata import layout
 
 
 @pytest.mark.parametrize(("net", "gross"), [(10240, 10280), (20480, 20524), (4096, 4136)])
@@ -35,3 +36,13 @@ def test_net_of_gross_is_what_is_left(gross: int, slots: int) -> None:
 @given(st.integers(1, 2**40), st.integers(1, 31))
 def test_growing_never_needs_less(net: int, slots: int) -> None:
     assert drbd.gross_kib(net + 4, slots) >= drbd.gross_kib(net, slots)
+
+
+@given(st.integers(4, 2**39), st.integers(1, 31))
+def test_the_replica_lays_it_out_alike(net: int, slots: int) -> None:
+    geometry = layout.Geometry(max_peers=slots)
+    gross = drbd.gross_kib(net, slots)
+    assert gross * 1024 == layout.internal_device_bytes(net * 1024, geometry)
+    laid_out = layout.internal(gross * 1024, geometry)
+    assert laid_out.usable_bytes == drbd.net_kib(gross, slots) * 1024
+    assert laid_out.usable_bytes >= net * 1024
