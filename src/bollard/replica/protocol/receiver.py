@@ -31,11 +31,9 @@ _ACK_BYTES: Final = 24
 class ReceivedEpoch:
     """Writes between two barriers of one peer."""
 
-    __slots__ = ("active", "barrier", "count", "extents", "flushing", "logs", "volumes")
+    __slots__ = ("active", "barrier", "count", "flushing", "volumes")
 
     def __init__(self) -> None:
-        self.extents: dict[int, set[int]] = {}
-        self.logs: dict[int, ActivityLog] = {}
         self.count = 0
         self.active = 0
         self.barrier: int | None = None
@@ -46,7 +44,7 @@ class ReceivedEpoch:
 class PeerWrite(RangeOp):
     """One write of a peer on its way to the local disk."""
 
-    __slots__ = ("data", "epoch", "link", "owner", "packet", "peer", "volume")
+    __slots__ = ("epoch", "link", "log", "owner", "packet", "peer", "volume")
 
     def __init__(
         self, owner: "Receiver", peer: Peer, volume: Volume, packet: p.Data | p.Trim | p.Zeroes, length: int
@@ -58,6 +56,7 @@ class PeerWrite(RangeOp):
         self.link = peer.link
         self.volume = volume
         self.packet = packet
+        self.log: ActivityLog | None = None
         assert peer.receiving is not None
         self.epoch = peer.receiving
 
@@ -118,41 +117,36 @@ class Receiver:
     def _log_first(self, op: PeerWrite) -> bool:
         """Bits that are set here alone must survive a crash: then the extents go through our own log too.
 
-        True when the write has to wait for that.
+        True when the write has to wait for that. They are held until it is done and not to the end of the
+        epoch: evicting an extent writes its bits, and an epoch may touch more extents than the log can hold.
         """
-        volume, epoch = op.volume, op.epoch
+        volume = op.volume
         log, writer = volume.log, volume.writer
         if not volume.absent or log is None or writer is None:
             return False
-        epoch.logs[volume.number] = log
-        held = epoch.extents.setdefault(volume.number, set())
+        volume.unsaved_marks = True
         wanted = extents_of(op.start, op.end - op.start)
-        missing = [extent for extent in wanted if extent not in held]
-        if not log.hold_all(missing):
-            held.update(missing)
+        if not log.hold_all(wanted):
+            op.log = log
             return False
 
         def active() -> None:
-            for extent in wanted:
-                if volume.log is log and log.is_active(extent):
-                    if extent in held:
-                        log.release(extent)
-                    else:
-                        held.add(extent)
+            if volume.log is log:
+                op.log = log
             self._to_disk(op)
 
         writer.activate(wanted, active)
         return True
 
-    def _release(self, epoch: ReceivedEpoch) -> None:
-        for number, held in epoch.extents.items():
-            volume = self.core.volumes.get(number)
-            if volume is not None and volume.log is not None and volume.log is epoch.logs.get(number):
-                for extent in held:
-                    volume.log.release(extent)
-                if volume.writer is not None:
-                    volume.writer.wake()
-        epoch.extents = {}
+    @staticmethod
+    def _release(op: PeerWrite) -> None:
+        volume, log = op.volume, op.log
+        if log is None or volume.log is not log:
+            return
+        for extent in extents_of(op.start, op.end - op.start):
+            log.release(extent)
+        if volume.writer is not None:
+            volume.writer.wake()
 
     def _absent(self, volume: Volume) -> tuple[int, ...]:
         """Slots of nodes that certainly do not get a Primary's writes: known to have no disk now."""
@@ -192,6 +186,7 @@ class Receiver:
                 self.r.disks.write_failed(volume)
         elif alive and op.packet.flags & _SEND_WRITE_ACK:
             self._ack(op, Cmd.WRITE_ACK)
+        self._release(op)
         volume.busy.leave(op)
         epoch.active -= 1
         if epoch.barrier is not None and not epoch.active and alive:
@@ -240,7 +235,6 @@ class Receiver:
             if epoch.flushing or peer.link != link:
                 return
             queue.popleft()
-            self._release(epoch)
             assert epoch.barrier is not None
             self.core.send(peer, p.BarrierAck(epoch.barrier, epoch.count))
             self._flush_ready(peer)
@@ -251,11 +245,8 @@ class Receiver:
 
     def peer_gone(self, peer: Peer) -> None:
         """What was received goes on to the disk; nobody waits for its acknowledgement."""
-        epochs = [*peer.received_epochs, *([peer.receiving] if peer.receiving is not None else [])]
         peer.receiving = None
         peer.received_epochs = deque()
-        for epoch in epochs:
-            self._release(epoch)
 
     def primary_gone(self, peer: Peer) -> None:
         """A peer that wrote has become Secondary."""
