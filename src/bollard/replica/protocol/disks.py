@@ -341,7 +341,7 @@ class Disks:
             (DeviceFlag.CONSISTENT, volume.disk > DiskState.INCONSISTENT),
             (DeviceFlag.WAS_UP_TO_DATE, volume.disk > DiskState.OUTDATED),
             (DeviceFlag.CRASHED_PRIMARY, primary or doubtful),
-            (DeviceFlag.PRIMARY_IND, somebody or doubtful),
+            (DeviceFlag.PRIMARY_IND, somebody or doubtful or volume.unsaved_marks),
             (DeviceFlag.PRIMARY_LOST_QUORUM, volume.lost_quorum_as_primary),
             (DeviceFlag.HAVE_QUORUM, volume.quorum and self.core.options.quorum != QUORUM_OFF),
         ):

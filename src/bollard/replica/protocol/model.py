@@ -189,6 +189,7 @@ class Volume:
         self.before_rotation: Generations | None = None
         self.crashed_primary = False
         self.unsaved_bits = False
+        self.unsaved_marks = False
         self.unsettled = False
         self.lost_quorum_as_primary = False
         self.held_completions: list[WriteOp | FlushOp] = []

@@ -1,6 +1,7 @@
 """The other end of a Primary's writes: apply them, acknowledge them, make epochs durable; serve reads."""
 
 from collections import deque
+from functools import partial
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
@@ -247,9 +248,19 @@ class Receiver:
         """What was received goes on to the disk; nobody waits for its acknowledgement."""
         peer.receiving = None
         peer.received_epochs = deque()
+        self.primary_gone(peer)
 
     def primary_gone(self, peer: Peer) -> None:
-        """A peer that wrote has become Secondary."""
+        """A peer that wrote does not any more: bits that only our activity log vouches for are saved."""
+        for device in peer.devices.values():
+            volume, writer = device.volume, device.volume.writer
+            if volume.unsaved_marks and writer is not None and volume.bitmap is not None:
+                writer.save_bitmap(partial(self._marks_saved, volume))
+
+    def _marks_saved(self, volume: Volume) -> None:
+        if not self.core.primary_peers():
+            volume.unsaved_marks = False
+            self.r.disks.refresh(volume)
 
     # -- places only
 

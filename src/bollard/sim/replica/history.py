@@ -123,7 +123,8 @@ class History:
             holders[session.node] = node.crashes
         for peer in node.resource.core.peers.values():
             device = peer.devices[0]
-            if peer.connected and device.disk == DiskState.UP_TO_DATE:
+            alive = self.cluster.alive(peer.node_id)
+            if alive and peer.connected and device.disk == DiskState.UP_TO_DATE:
                 holders[peer.node_id] = self.cluster.nodes[peer.node_id].crashes
         self.oracle.acknowledged(write, holders)
         if durable:
