@@ -201,3 +201,13 @@ def test_a_configuration_that_cannot_be_saved_is_refused_and_serving_goes_on(
     process.control.must(wire.Configure(resource=plain(tmp_path)))
     assert (process.directory / "resources" / "data.json").exists()
     assert process.terminate() == 0
+
+
+def test_shutdown_over_the_control_socket_is_a_clean_stop(tmp_path: Path, process: ReplicaProcess) -> None:
+    process.start()
+    process.control.must(wire.Configure(resource=plain(tmp_path)))
+    with NbdClient(process.nbd, "data") as client:
+        client.write(0, b"x" * 512)
+        process.control.must(wire.Shutdown())
+        assert process.wait() == 0
+    assert not (process.directory / "nbd.sock").exists()
