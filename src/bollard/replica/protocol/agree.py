@@ -278,6 +278,7 @@ class Agreement:
         core = self.core
         peer.phase = Phase.CONNECTED
         peer.cstate = ConnState.CONNECTED
+        core.renegotiating.discard(peer.node_id)
         peer.discard_my_data = False
         core.changed = True
         words = [device.wire_state for device in peer.devices.values() if device.wire_state is not None]

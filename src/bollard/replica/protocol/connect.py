@@ -190,8 +190,19 @@ class Connector:
         peer.timer = self.core.after(self.core.options.ping_timeout_s, expired)
 
     def renegotiate(self, peer: Peer) -> None:
-        """Drop the link and connect anew, because what was agreed does not hold any more."""
+        """Drop the link and connect anew, because what was agreed does not hold any more.
+
+        Requests wait for a while rather than fail for lack of the peer.
+        """
+        if peer.connected and peer.wanted:
+            self.core.renegotiating.add(peer.node_id)
+            self.core.after(_SETUP_TIMEOUT_S, lambda: self._negotiated(peer))
         self.drop(peer, ConnState.TEAR_DOWN, "this node's disks or data changed; negotiating anew")
+
+    def _negotiated(self, peer: Peer) -> None:
+        if peer.node_id in self.core.renegotiating:
+            self.core.renegotiating.discard(peer.node_id)
+            self.r.requests.reconsider()
 
     def drop_for_disk(self, peer: Peer) -> None:
         """Our disk could not make an epoch durable: the peer must not believe it was."""

@@ -33,7 +33,7 @@ from bollard.replica.protocol.growing import left_by_growth
 from bollard.replica.protocol.meta_writer import MetaWriter
 from bollard.replica.protocol.model import EIO, Peer, PeerDevice, Volume
 from bollard.replica.protocol.states import DiskState, Role
-from bollard.replica.protocol.uuids import masked
+from bollard.replica.protocol.uuids import masked, same
 
 if TYPE_CHECKING:
     from bollard.replica.protocol.resource import Resource
@@ -207,6 +207,9 @@ class Disks:
             volume.disk = DiskState.OUTDATED
         else:
             volume.disk = self._trusted(volume)
+        if self.core.role is Role.PRIMARY and not same(volume.exposed_uuid, superblock.current_uuid):
+            # This Primary went on without the disk: it has older data than what clients were shown.
+            volume.disk = min(volume.disk, DiskState.OUTDATED)
         for device in self.core.devices(volume):
             device.was_connected = False
         self.core.out.append(a.VolumeSize(volume.number, volume.size_bytes))

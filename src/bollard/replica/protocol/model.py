@@ -296,6 +296,7 @@ class Core:
         self.flushes: list[FlushOp] = []
         self.retries: list[Request] = []
         self.reconsidering = False
+        self.renegotiating: set[int] = set()
         self.starting_primary = False
         self.dagtag = 0
         self.members = 0

@@ -60,6 +60,7 @@ class Requests:
             or core.fencing
             or volume.no_data
             or core.fail_io
+            or core.renegotiating
         ) and not self._pass(event, volume):
             return
         self.admit(event, volume)
@@ -72,6 +73,9 @@ class Requests:
             return False
         if core.fail_io:
             core.out.append(a.Complete(event.request, EIO))
+            return False
+        if core.renegotiating:
+            core.held.append(event)
             return False
         if not volume.quorum and core.options.on_no_quorum is OnNoQuorum.IO_ERROR:
             core.out.append(a.Complete(event.request, EIO))
@@ -99,7 +103,11 @@ class Requests:
             volume.no_data = core.role is Role.PRIMARY and not self.r.membership.data_reachable(volume)
             if not volume.held_completions:
                 continue
-            io_error = not volume.quorum and core.options.on_no_quorum is OnNoQuorum.IO_ERROR
+            io_error = (
+                not volume.quorum
+                and core.options.on_no_quorum is OnNoQuorum.IO_ERROR
+                and not core.renegotiating
+            )
             if core.fail_io or io_error:
                 ops, volume.held_completions = volume.held_completions, []
                 for op in ops:
