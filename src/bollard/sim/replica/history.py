@@ -123,8 +123,9 @@ class History:
             holders[session.node] = node.crashes
         for peer in node.resource.core.peers.values():
             device = peer.devices[0]
-            alive = self.cluster.alive(peer.node_id)
-            if alive and peer.connected and device.disk == DiskState.UP_TO_DATE:
+            other = self.cluster.nodes[peer.node_id].resource
+            holds = other is not None and other.core.volumes[0].disk == DiskState.UP_TO_DATE
+            if holds and peer.connected and device.disk == DiskState.UP_TO_DATE:
                 holders[peer.node_id] = self.cluster.nodes[peer.node_id].crashes
         self.oracle.acknowledged(write, holders)
         if durable:
