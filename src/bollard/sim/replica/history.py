@@ -232,9 +232,10 @@ class History:
             self.new_disk(node)
         elif kind < 0.7 and self.healthy():
             cluster.note(f"detach {node}")
+            tag = cluster.command(node, lambda tag: e.Detach(tag, 0))
+            cluster.run_until(lambda: tag in cluster.answers or not cluster.alive(node), 5.0)
             # A survivor that was detached counts as little as one that restarted: the last writer wins.
             cluster.nodes[node].crashes += 1
-            cluster.command(node, lambda tag: e.Detach(tag, 0))
         elif kind < 0.9:
             cluster.command(node, lambda tag: e.Attach(tag, 0))
         elif self.session is None or self.session.node != node:
