@@ -390,6 +390,9 @@ class Disks:
         self.r.losses.disk_lost(volume, primary=primary)
         volume.superblock = volume.bitmap = volume.log = None
         volume.route = volume.absent = None
+        # Peers hear of it before any further write: from then on they note what we miss.
+        volume.disk = DiskState.DISKLESS
+        self.r.news.broadcast(volume)
         waiting = [tag for tag, (owner, _) in self.core.disk_waiting.items() if owner is volume]
         for tag in waiting:
             _, then = self.core.disk_waiting.pop(tag)
