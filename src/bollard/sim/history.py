@@ -18,7 +18,7 @@ from bollard.domain.errors import DomainError
 from bollard.sim.clock import VirtualLoop
 from bollard.sim.cluster import SimCluster
 from bollard.sim.deeds import Deeds, setup_commands
-from bollard.sim.properties import unconverged, unfinished, used_twice
+from bollard.sim.properties import unconverged, unfinished, unrelated, used_twice
 
 __all__ = ["Report", "run_history"]
 
@@ -174,6 +174,8 @@ class _History:
         service = self._cluster.service
         if service is not None:
             for sentence in used_twice(service.cluster):
+                self._violated(sentence)
+            for sentence in unrelated(service.cluster, self._cluster.machines):
                 self._violated(sentence)
 
     def _count_crashes(self) -> None:

@@ -8,9 +8,10 @@ from bollard.domain.ids import Key, key_of
 from bollard.domain.layers import LayerKind
 from bollard.domain.observed import Observed
 from bollard.domain.resources import DefinitionPhase, Resource, ResourcePhase, VolumePhase
+from bollard.satellite.tools.backing_file import MARKER_SUFFIX, decode_owner
 from bollard.sim.host import SimMachine
 
-__all__ = ["unconverged", "unfinished", "used_twice"]
+__all__ = ["unconverged", "unfinished", "unrelated", "used_twice"]
 
 USABLE = frozenset({"UpToDate", "Diskless", "TieBreaker", "Created"})
 
@@ -39,6 +40,34 @@ def used_twice(cluster: Cluster) -> Iterator[str]:
         yield from (
             f"node id {ident} of {definition.name} is used twice" for ident, n in ids.items() if n > 1
         )
+
+
+def unrelated(cluster: Cluster, machines: dict[str, SimMachine]) -> Iterator[str]:
+    """Volumes with complete disks that do not stem from the same first generation: one has lost its data."""
+    found = {node: _generations(machine) for node, machine in machines.items()}
+    for definition in cluster.definitions.values():
+        resources = [one for one in cluster.resources_of(definition.name) if one.diskful]
+        if len(resources) < 2:
+            continue
+        for volume in definition.volumes:
+            told = {
+                one.node: found[one.node][on_node.uuid]
+                for one in resources
+                for on_node in one.volumes
+                if on_node.number == volume.number and on_node.uuid in found.get(one.node, {})
+            }
+            if len(set(told.values())) > 1:
+                yield f"the complete copies of {definition.name}/{volume.number} are unrelated: {told}"
+
+
+def _generations(machine: SimMachine) -> dict[str, str | None]:
+    """By the volume's uuid: the first generation of each complete disk."""
+    found: dict[str, str | None] = {}
+    for path, metadata in machine.disk.metadata.items():
+        owner = decode_owner(machine.disk.contents.get(path + MARKER_SUFFIX, b""))
+        if metadata.up_to_date and owner is not None:
+            found[owner.volume_uuid] = metadata.generation
+    return found
 
 
 def unfinished(cluster: Cluster, observed: Observed, nodes: Collection[str]) -> Iterator[str]:

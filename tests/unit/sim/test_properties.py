@@ -1,5 +1,7 @@
 """The properties find what they are there to find."""
 
+import msgspec
+
 from bollard.domain.cluster import Cluster
 from bollard.domain.ids import GroupName, NetIfName, NodeName, ResourceName, Uuid
 from bollard.domain.nodes import NetInterface, Node
@@ -9,11 +11,14 @@ from bollard.domain.resources import (
     ResourceDefinition,
     Tombstone,
     VolumeDefinition,
+    VolumeOnNode,
 )
 from bollard.domain.seen import Observation, Problem, SeenResource, SeenVolume
+from bollard.satellite.tools.backing_file import Owner, encode_owner, file_name, marker_name
 from bollard.sim.engine import Mesh
+from bollard.sim.files import Metadata
 from bollard.sim.host import SimMachine
-from bollard.sim.properties import unconverged, unfinished, used_twice
+from bollard.sim.properties import unconverged, unfinished, unrelated, used_twice
 
 
 def node(name: str, address: str) -> Node:
@@ -84,3 +89,27 @@ def test_states_sizes_and_leftover_files_are_compared() -> None:
         "volume a/0 on n1 has 512 KiB, not 1024",
         "n1 still has the file /pool/gone_00000.img",
     ]
+
+
+def test_complete_copies_that_do_not_belong_together() -> None:
+    mesh = Mesh()
+    machines = {name: SimMachine(name, mesh) for name in ("n1", "n2")}
+    first, second = (
+        msgspec.structs.replace(
+            resource("a", name, 7000, ident), volumes=(VolumeOnNode(0, Uuid(f"v{name}"), "pool"),)
+        )
+        for ident, name in enumerate(machines)
+    )
+    nodes = [node("n1", "10.0.0.1"), node("n2", "10.0.0.2")]
+    cluster = Cluster([*nodes, definition("a", 1000), first, second])
+    for name, machine in machines.items():
+        path = f"/pool/{file_name('a', 0)}"
+        owner = Owner("a", 0, f"v{name}", made=True, metadata=True)
+        machine.disk.contents[marker_name(path)] = encode_owner(owner)
+        machine.disk.metadata[path] = Metadata(7, 4096, f"generation {name}", up_to_date=name == "n1")
+    assert list(unrelated(cluster, machines)) == []
+    other = machines["n2"].disk.metadata[f"/pool/{file_name('a', 0)}"]
+    other.up_to_date = True
+    assert len(list(unrelated(cluster, machines))) == 1
+    other.generation = "generation n1"
+    assert list(unrelated(cluster, machines)) == []
