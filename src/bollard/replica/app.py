@@ -4,6 +4,7 @@ The only place that reads arguments, signals and the environment.
 """
 
 import argparse
+import gc
 import logging
 import os
 import resource
@@ -99,6 +100,7 @@ def _serve(arguments: argparse.Namespace) -> None:
         control_path = arguments.control or str(state.path / "control.sock")
         control = ControlServer(loop, listen_unix(control_path), node)
         node.restore()
+        _calm_collector()
         _watch_signals(loop, shut_down)
         for listener in listeners:
             _log.info("serving NBD on %s", listener.address)
@@ -129,6 +131,12 @@ def _raise_file_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _calm_collector() -> None:
+    """Requests make no cycles: looking for them at every 700 objects costs a tenth of the write path."""
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
 
 
 def _watch_signals(loop: Loop, shut_down: Callable[[], None]) -> None:

@@ -331,10 +331,10 @@ class ReplicatedResource:
 
     def _drain(self) -> None:
         self._pumping = True
-        queue, acts, step, now = self._queue, self._acts, self.core.step, self._loop.now
+        queue, acts, step, now_s = self._queue, self._acts, self.core.step, self._loop.now()
         try:
             while queue:
-                for action in step(queue.popleft(), now()):
+                for action in step(queue.popleft(), now_s):
                     acts[type(action)](action)
         except Exception as error:  # noqa: BLE001  the resource's outermost frame: others must go on
             self._break(error)
