@@ -150,11 +150,14 @@ class Receiver:
             volume.writer.wake()
 
     def _absent(self, volume: Volume) -> tuple[int, ...]:
-        """Slots of nodes that certainly do not get a Primary's writes: known to have no disk now."""
+        """Slots of nodes that may not get a Primary's writes: away, or known to have no disk now.
+
+        Should we be the one to bring them up to date, nobody else may know any more what they lack.
+        """
         slots = tuple(
             device.slot
             for device in self.core.devices(volume)
-            if device.slot >= 0 and device.peer.connected and device.disk < DiskState.INCONSISTENT
+            if device.slot >= 0 and (not device.peer.connected or device.disk < DiskState.INCONSISTENT)
         )
         volume.absent = slots
         return slots
