@@ -120,7 +120,9 @@ class Changes(Rules):
         if not volume.config.diskless or volume.exposed_uuid == UNSET or device.uuids is None:
             return False
         known = volume.exposed_uuid
-        past = (device.uuids.current, *device.uuids.history, *(uuid for _, uuid in device.uuids.bitmap_uuids))
+        uuids = device.uuids
+        # A node that lost its disk told its newest generation by P_CURRENT_UUID alone.
+        past = (device.current_uuid, uuids.current, *uuids.history, *(uuid for _, uuid in uuids.bitmap_uuids))
         return not any(same(known, uuid) for uuid in past)
 
     def probe(self, peer: Peer) -> None:

@@ -65,6 +65,8 @@ class News:
         self.r.verify.peer_moved(device, word.repl)
         if before >= DiskState.INCONSISTENT > word.disk:
             self.r.losses.peer_disk_lost(device)
+        elif before >= DiskState.CONSISTENT > word.disk and self.core.role == Role.PRIMARY:
+            self.r.rotation.want(device.volume, urgent=self.r.epochs.forget_device(device))
         elif before < DiskState.INCONSISTENT <= word.disk:
             self.r.losses.peer_disk_arrived(device)
         self.follow_peer(device)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import events as e
-from bollard.replica.protocol.config import ConfigError, parse_options
+from bollard.replica.protocol.config import QUORUM_OFF, ConfigError, parse_options
 from bollard.replica.protocol.generations import restart_generation
 from bollard.replica.protocol.model import Peer, PeerDevice, Volume
 from bollard.replica.protocol.promotion import Refusal
@@ -138,11 +138,40 @@ class Orders:
         peers = self._peers(event.tag, event.peer)
         if peers is None:
             return
-        changed = False
-        for peer in peers:
-            changed |= peer.cstate != ConnState.STAND_ALONE
-            self.r.connector.leave(peer)
-        self.r.answer(event.tag, changed=changed)
+        changed = any(peer.cstate != ConnState.STAND_ALONE for peer in peers)
+
+        def apart() -> None:
+            for peer in peers:
+                self.r.connector.leave(peer)
+            self.r.answer(event.tag, changed=changed)
+
+        self._step_aside(list(peers), apart)
+
+    def _step_aside(self, peers: list[Peer], then: Callable[[], None]) -> None:
+        """Who leaves a Primary says first, and writes down, that its data will be old."""
+        core = self.core
+        leaves_primary = any(peer.connected and peer.role is Role.PRIMARY for peer in peers)
+        volumes = [v for v in core.volumes.values() if v.disk_open and v.disk > DiskState.OUTDATED]
+        if (
+            core.role is Role.PRIMARY
+            or not leaves_primary
+            or core.options.quorum == QUORUM_OFF
+            or not volumes
+        ):
+            then()
+            return
+        left = len(volumes)
+
+        def saved() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                self.r.news.broadcast()
+                then()
+
+        for volume in volumes:
+            volume.disk = DiskState.OUTDATED
+            self.r.disks.refresh(volume, saved)
 
     # -- disks
 
@@ -298,6 +327,9 @@ class Orders:
                 core.stopping = False
                 self.r.answer(event.tag, refusal[1], refusal[2], number=refusal[0])
                 return
+            self._step_aside(list(core.peers.values()), apart)
+
+        def apart() -> None:
             for peer in core.peers.values():
                 self.r.connector.leave(peer)
             self._close_disks(event.tag)

@@ -213,7 +213,7 @@ class Promotion:
         core.changed = True
         core.log("info", "this node is Secondary")
         for volume in core.volumes.values():
-            doubtful = volume.urgent_new_uuid or bool(volume.rotating)
+            doubtful = self._owes_writes(volume)
             volume.need_new_uuid = volume.urgent_new_uuid = False
             volume.rotating = 0
             volume.before_rotation = None
@@ -226,6 +226,14 @@ class Promotion:
             self._save_bits(volume)
         self.r.news.broadcast()
         self.r.membership.update()
+
+    def _owes_writes(self, volume: Volume) -> bool:
+        """Peers of our generation may lack writes: the new generation that would say so was not reached."""
+        pending = volume.need_new_uuid or volume.urgent_new_uuid or bool(volume.rotating)
+        bitmap = volume.bitmap
+        if not pending or bitmap is None:
+            return False
+        return any(device.slot >= 0 and bitmap.count(device.slot) for device in self.core.devices(volume))
 
     def _save_bits(self, volume: Volume) -> None:
         """Until the bitmap is on the disk, only the activity log says what peers miss: keep its flags."""

@@ -203,7 +203,8 @@ class History:
 
     def lose_disk(self, node: int) -> None:
         """A disk dies, but only while the other nodes hold everything."""
-        if not self.healthy():
+        disks = [other.disk for other in self.cluster.nodes if other.disk is not None]
+        if not self.healthy() or any(other.failing for other in disks):
             return
         self.cluster.note(f"disk of {node} fails")
         disk = self.cluster.nodes[node].disk
@@ -241,8 +242,8 @@ class History:
         elif self.session is None or self.session.node != node:
             cluster.note(f"stop {node}")
             tag = cluster.command(node, e.Stop)
-            if cluster.run_until(lambda: tag in cluster.answers, 5.0) and cluster.alive(node):
-                cluster.crash(node)
+            cluster.run_until(lambda: tag in cluster.answers, 5.0)
+            cluster.crash(node)
 
     def step(self) -> None:
         """One random thing, then some time."""

@@ -334,3 +334,17 @@ def test_secondaries_refuse_requests_and_ranges_beyond_the_end() -> None:
     assert world.wait(world.submit(0, e.Verb.READ, 0, length=BLOCK)).errno == 30
     world.order(0, e.Promote)
     assert world.wait(world.submit(0, e.Verb.READ, 4096, length=BLOCK)).errno == 22
+
+
+def test_a_primary_keeps_quorum_when_the_other_node_leaves_on_purpose() -> None:
+    world = World(witnesses=0)
+    world.order(0, e.Promote)
+    world.write(0, 1, b"a")
+    assert world.order(1, e.Stop).code is a.Code.OK
+    world.cluster.crash(1)
+    world.cluster.run(1.0)
+    assert world.core(0).volumes[0].quorum
+    world.write(0, 1, b"b")
+    world.cluster.start(1)
+    assert world.cluster.run_until(world.healthy, 20.0)
+    assert world.on_disk(1, 1) == b"b" * BLOCK
