@@ -9,7 +9,7 @@ from bollard.domain.units import SECTOR_BYTES
 from bollard.replica.protocol import packets as p
 from bollard.replica.protocol.config import QUORUM_OFF
 from bollard.replica.protocol.errors import ProtocolError
-from bollard.replica.protocol.generations import connect_in_sync, set_current
+from bollard.replica.protocol.generations import connect_in_sync, owes_unmarked, set_current
 from bollard.replica.protocol.handshake import changed_since_sent, decide
 from bollard.replica.protocol.model import Peer, PeerDevice, Phase, Volume
 from bollard.replica.protocol.outcomes import Decision, Settings, Side, Strategy
@@ -222,7 +222,9 @@ class Agreement:
             return Vote.RETRY
         theirs = self.peer_side(device)
         decision = decide(sent, theirs, self._settings(peer))
-        if decision.strategy is Strategy.NO_SYNC and self._must_rotate(device):
+        if (decision.strategy is Strategy.NO_SYNC and self._must_rotate(device)) or (
+            decision.strategy is Strategy.SYNC_SOURCE and self._owes_others(device)
+        ):
             self.r.rotation.rotate_now(volume)
             return Vote.RETRY
         if decision.strategy is Strategy.RETRY_CONNECT:
@@ -257,6 +259,20 @@ class Agreement:
         pending = volume.need_new_uuid or bool(volume.rotating)
         pending = pending if self.core.role == Role.PRIMARY else volume.unsettled
         return pending and volume.bitmap.count(device.slot) > 0
+
+    def _owes_others(self, device: PeerDevice) -> bool:
+        """The peer would get from us what an absent third node of the same generation may lack."""
+        volume, bitmap = device.volume, device.volume.bitmap
+        if bitmap is None or self.core.primary_peers():
+            return False
+        slots = {other.peer.node_id: other.slot for other in self.core.devices(volume) if other.slot >= 0}
+        dirty = {node: bitmap.count(slot) for node, slot in slots.items()}
+        return owes_unmarked(
+            self.r.disks.generations(volume),
+            self.r.disks.peer_disks(volume),
+            dirty,
+            target=device.peer.node_id,
+        )
 
     def _settings(self, peer: Peer) -> Settings:
         o = self.core.options

@@ -24,7 +24,7 @@ from bollard.replica.protocol.model import EIO, Peer, PeerDevice
 from bollard.replica.protocol.outcomes import Decision
 from bollard.replica.protocol.pulling import Fetch, Part, Target
 from bollard.replica.protocol.states import DiskState, ReplState
-from bollard.replica.protocol.uuids import same
+from bollard.replica.protocol.uuids import UNSET, same
 
 if TYPE_CHECKING:
     from bollard.replica.protocol.resource import Resource
@@ -269,7 +269,7 @@ class Resync:
     ) -> None:
         volume, size = device.volume, part.end - part.start
         if not errno and volume.bitmap is not None and self.current(device, target):
-            volume.bitmap.clean(device.slot, part.start, size)
+            self._settled(device, part)
             device.resynced_bytes += size
             device.last_resync_bytes += size
             ack = p.RsWriteAck(packet.sector, packet.block_id, size)
@@ -279,6 +279,16 @@ class Resync:
             self.r.disks.write_failed(volume)
         elif self.current(device, target):
             self._pull(device, target)
+
+    def _settled(self, device: PeerDevice, part: Part) -> None:
+        """The block is as the source's, and may be new to every other node: also one found equal, which an
+        interrupted resync may have written. Both bits go to the disk together.
+        """
+        volume, size = device.volume, part.end - part.start
+        assert volume.bitmap is not None
+        others = [d.slot for d in self.core.devices(volume) if d is not device and d.slot >= 0]
+        volume.bitmap.mark(others, part.start, size)
+        volume.bitmap.clean(device.slot, part.start, size)
 
     def on_in_sync(self, peer: Peer, number: int, packet: p.RsIsInSync) -> None:
         """The source found the digest equal: nothing to write."""
@@ -306,8 +316,7 @@ class Resync:
         if in_sync and target.digest is None:
             raise ProtocolError("RS_IS_IN_SYNC", expected="data: no digest was sent", got="no data")
         if in_sync:
-            assert device.volume.bitmap is not None
-            device.volume.bitmap.clean(device.slot, part.start, part.end - part.start)
+            self._settled(device, part)
         else:
             target.failed += 1
         target.settle(packet.block_id, part, device.volume.busy)
@@ -357,6 +366,10 @@ class Resync:
             others=others,
         )
         self.r.disks.set_generations(volume, generations)
+        assert volume.bitmap is not None
+        for other in self.core.devices(volume):
+            if other is not device and other.slot >= 0 and (other.peer.node_id, UNSET) in source.bitmap_uuids:
+                volume.bitmap.clear_all(other.slot)
         volume.crashed_primary = volume.unsettled = False
         volume.lost_quorum_as_primary = False
         volume.doubt = False

@@ -71,3 +71,26 @@ def test_a_surviving_copy_notes_what_a_third_one_missed_of_a_primary_that_died()
     world.cluster.start(2)
     assert world.cluster.run_until(lambda: world.up_to_date(1, 2), 20.0)
     assert world.on_disk(2, 5) == b"b"
+
+
+def test_what_a_crashed_primary_alone_had_parts_it_from_copies_that_are_away() -> None:
+    world = World(diskful=3, witnesses=0)
+    world.promote(0)
+    for other in (1, 2):
+        world.cluster.network.cut(0, other, silent=True)
+    # Unanswered, but on one platter when the power fails everywhere.
+    world.cluster.deliver(0, e.Request(0, 99, e.Verb.WRITE, 5 * BLOCK, BLOCK, b"b" * BLOCK, fua=True))
+    world.cluster.run(0.1)
+    for node in (0, 1, 2):
+        world.cluster.crash(node)
+    for other in (1, 2):
+        world.cluster.network.heal(0, other)
+    world.cluster.start(0)
+    world.cluster.start(1)
+    assert world.cluster.run_until(lambda: world.up_to_date(0, 1), 20.0)
+    assert world.on_disk(1, 5) == b"b"
+    world.cluster.crash(0)
+    world.cluster.run(5.0)
+    world.cluster.start(2)
+    assert world.cluster.run_until(lambda: world.up_to_date(1, 2), 20.0)
+    assert world.on_disk(2, 5) == b"b"
