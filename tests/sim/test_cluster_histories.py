@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from bollard.domain.resources import ResourceDefinition
+from bollard.planning import replicas
+from bollard.planning.draft import Draft
+from bollard.planning.procedures import first_copy
 from bollard.satellite.wishes import Wishes
 from bollard.sim.history import Report, quiet, run_history
 from bollard.sim.main import run_many
@@ -70,3 +74,19 @@ def test_a_history_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Wishes, "stones", lambda _self, _key: ())
     reports = [run_history(seed, 25) for seed in range(5)]
     assert any("still being deleted" in sentence for report in reports for sentence in report.violations)
+
+
+def test_data_that_is_declared_good_too_soon_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A controller that begins a volume anew beside the copies there are makes unrelated ones."""
+    quiet()
+    begun: dict[str, int] = {}
+
+    def orphans(draft: Draft, definition: ResourceDefinition, **_: int) -> set[int]:
+        """Every volume with two disks, for a while."""
+        looks = begun[definition.uuid] = begun.get(definition.uuid, 0) + 1
+        two = len(replicas.diskful(draft.resources_of(definition.name))) > 1
+        return {volume.number for volume in definition.volumes} if two and looks < 40 else set()
+
+    monkeypatch.setattr(first_copy, "_orphans", orphans)
+    reports = [run_history(seed, 25) for seed in range(3)]
+    assert any("unrelated" in sentence for report in reports for sentence in report.violations)
