@@ -116,6 +116,7 @@ class Requests:
             elif not self._must_wait(volume):
                 ops, volume.held_completions = volume.held_completions, []
                 for op in ops:
+                    op.ok = op.ok and not volume.no_data
                     self._answer(op)
         self.quiet()
         if core.held and not core.reconsidering:
@@ -334,6 +335,9 @@ class Requests:
     def finish(self, op: WriteOp | FlushOp) -> None:
         """Nothing is waited for any more; the answer may have to wait for a new generation or quorum."""
         volume = op.volume
+        if volume.no_data:
+            # Whatever disk took it is gone, and no other one is in reach.
+            op.ok = False
         if volume.need_new_uuid or volume.rotating or not volume.quorum or self.core.fencing:
             volume.held_completions.append(op)
             if self.core.fail_io or not volume.quorum:
