@@ -19,7 +19,9 @@ def _sim(_context: Context, options: argparse.Namespace) -> int:
     from bollard.sim.main import run  # noqa: PLC0415  # loads the whole product: not for every command
 
     words = ["--steps", str(options.steps), "--histories", str(options.histories)]
-    return run([*words, "--seed", str(options.seed)] if options.seed is not None else words)
+    if options.seed is not None:
+        words += ["--seed", str(options.seed)]
+    return run([*words, *(["--wide"] if options.wide else ()), *(["--story"] if options.story else ())])
 
 
 def _completion(context: Context, options: argparse.Namespace) -> int:
@@ -55,8 +57,10 @@ TOOLS: tuple[Noun | Verb, ...] = (
         _sim,
         (
             arg("--seed", type=int, help="one history with this seed (default: fresh seeds)"),
-            arg("--steps", type=int, default=60, help="commands and faults in a history"),
+            arg("--steps", type=int, default=40, help="commands and faults in a history"),
             arg("--histories", type=int, default=1, help="how many"),
+            arg("--wide", action="store_true", help="also evacuate nodes, verify, and use thick files"),
+            arg("--story", action="store_true", help="print all that happens"),
         ),
     ),
     Verb(("completion",), "print a completion script", _completion, (arg("shell", choices=("bash", "zsh")),)),
