@@ -119,6 +119,9 @@ def _udev() -> None:
 
 def second_stage() -> None:
     """Bring the node up and serve commands for ever."""
+    # Loaded before the node's own /tmp and /run may cover the folder that it is in.
+    import agent  # type: ignore[import-not-found]  # noqa: PLC0415  # beside this file, in the node
+
     _mounts()
     lab = settings()
     _modules(lab)
@@ -126,9 +129,6 @@ def second_stage() -> None:
     _drbd_files()
     _udev()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    sys.path.insert(0, os.path.dirname(lab["init"]))  # noqa: PTH120
-    import agent  # type: ignore[import-not-found]  # noqa: PLC0415  # beside this file, in the node
-
     print("lab node ready", flush=True)  # noqa: T201  # to the node's log
     agent.serve(f"10.78.0.{lab['id']}")
 

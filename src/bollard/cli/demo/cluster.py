@@ -43,12 +43,11 @@ class ClusterView:
 
     def open(self, node: str, limit_s: float) -> NbdClient:
         """Open the volume on a node for writing, which makes the node Primary; tried until it is allowed."""
-        address, export = self.device(node)
         deadline_s = time.monotonic() + limit_s
         while True:
             try:
-                return NbdClient(address, export, timeout_s=60.0)
-            except OSError as error:
+                return NbdClient(*self.device(node), timeout_s=60.0)
+            except (OSError, DemoError) as error:
                 if time.monotonic() > deadline_s:
                     raise DemoError(
                         f"{node} could not be promoted within {limit_s:.0f} s: {error}"
