@@ -20,7 +20,7 @@ from bollard.sim.host import POOL_FOLDER, SimMachine
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.satellite import NODE, ROUNDS, target  # noqa: E402  # beside this file
+from bench.satellite import NODE, ROUNDS, target  # beside this file
 
 
 async def settle(machine: SimMachine, wish: Target) -> float:
@@ -30,7 +30,7 @@ async def settle(machine: SimMachine, wish: Target) -> float:
     begun_s = time.monotonic()
     task = asyncio.create_task(loop.run())
     loop.take_full(wish)
-    while sum(one.settled for one in board.resources.values()) < len(wish.resources):
+    while sum(one.settled for one in board.resources.values()) < len(wish.resources):  # noqa: ASYNC110  # ends soon
         await asyncio.sleep(0)
     took_s = time.monotonic() - begun_s
     task.cancel()
