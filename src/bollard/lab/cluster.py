@@ -138,6 +138,9 @@ class Lab:
         for pid in _session(process.pid):
             _signal(pid, signal.SIGKILL)
         process.wait()
+        # The disks stay locked until the last helper of the kernel is gone.
+        while _session(process.pid):
+            time.sleep(_POLL_S)
         shutil.rmtree(self._folder(node) / "uml", ignore_errors=True)
 
     def freeze(self, node: int) -> None:
