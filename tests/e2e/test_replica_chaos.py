@@ -40,10 +40,9 @@ class Ledger:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    diskful, diskless = request.param
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
     options = {"quorum": "majority", "on-no-quorum": "io-error"}
-    made = Cluster(tmp_path, diskful=diskful, diskless=diskless, size_bytes=SIZE_BYTES, options=options)
+    made = Cluster(tmp_path, diskful=2, diskless=1, size_bytes=SIZE_BYTES, options=options)
     yield made
     made.stop()
     print(made.logs())  # noqa: T201  shown when the test fails
@@ -69,8 +68,7 @@ def write_until_killed(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cluster", [(3, 0), (2, 1)], indirect=True, ids=["three", "tiebreaker"])
-@pytest.mark.parametrize("seed", [1])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_no_acknowledged_block_is_lost_and_all_copies_end_equal(cluster: Cluster, seed: int) -> None:
     dice = random.Random(seed)
     ledger = Ledger()
@@ -78,11 +76,7 @@ def test_no_acknowledged_block_is_lost_and_all_copies_end_equal(cluster: Cluster
     generation = 0
     for _ in range(6):
         primary = dice.randrange(cluster.diskful)
-        victims = [None, (primary + 1) % 3, (primary + 2) % 3]
-        if cluster.diskful == 2:
-            # With two disks left, writes that died with the Primary may be on one of them only.
-            victims.append(primary)
-        victim = dice.choice(victims)
+        victim = dice.choice([None, 0, 1, 2])
         generation += 1
         client = cluster.open(primary, timeout_s=20)
         for number in dice.sample(range(BLOCKS), 200):
