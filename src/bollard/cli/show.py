@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any, TextIO
 
@@ -103,3 +104,10 @@ def explained(row: dict[str, Any]) -> str:
     score = f", score {row['score']:.3f}" if row.get("score") is not None else ""
     reasons = "; ".join(row.get("reasons") or ())
     return f"{row.get('node', '')}/{row.get('pool', '')}: {mark}{score}" + (f": {reasons}" if reasons else "")
+
+
+def last_report(heard_ms: int | None) -> str:
+    """How old what is shown is, to stand behind a state; empty when nothing was ever heard."""
+    if heard_ms is None:
+        return ""
+    return f" (last report {max(0.0, time.time() - heard_ms / 1000):.0f} s ago)"

@@ -10,7 +10,7 @@ from bollard.cli.context import Context
 from bollard.cli.exits import Exit, Stop
 from bollard.cli.grammar import PASTABLE, Noun, Verb, arg
 from bollard.cli.nouns.properties import property_verbs, props_filter
-from bollard.cli.show import Cell
+from bollard.cli.show import Cell, last_report
 from bollard.client.rest import path_of
 
 _NODE = arg("node_name", names_of="nodes")
@@ -78,8 +78,7 @@ def _state(node: dict[str, Any]) -> Cell:
     for flag, style in (("EVICTED", "red"), ("DELETE", "red"), ("EVACUATE", "yellow")):
         if flag in flags:
             return Text(flag if flag != "DELETE" else "DELETING", style)
-    age = node.get("last_heard_s")
-    since = f" (last report {age:.0f} s ago)" if status != "ONLINE" and age is not None else ""
+    since = "" if status == "ONLINE" else last_report(node.get("heard_at"))
     return Text(status + since, "green" if status == "ONLINE" else "red")
 
 

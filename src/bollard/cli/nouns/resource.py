@@ -1,7 +1,6 @@
 """`bollard resource`: replicas and diskless resources on nodes."""
 
 import argparse
-import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +13,7 @@ from bollard.cli.grammar import PASTABLE, Noun, Verb, arg
 from bollard.cli.nouns import volume
 from bollard.cli.nouns.placing import AUTO_PLACE, PLACE, layers, select_filter
 from bollard.cli.nouns.properties import property_verbs, props_filter
-from bollard.cli.show import Cell
+from bollard.cli.show import Cell, last_report
 from bollard.client.rest import path_of
 
 _NODE = arg("node_name", names_of="nodes")
@@ -173,8 +172,8 @@ def state_of(item: dict[str, Any]) -> Cell:
         text += ", Evacuating"
     observed = item.get("observed", {})
     current = observed.get("current", True)
-    if not current and (heard_ms := observed.get("heard_at")) is not None:
-        text += f" (last report {max(0.0, time.time() - heard_ms / 1000):.0f} s ago)"
+    if not current:
+        text += last_report(observed.get("heard_at"))
     if problem := observed.get("problem"):
         text += f": {problem}"
     good = all(word in _GOOD for word in words) and current
