@@ -5,7 +5,7 @@ A step names what it touches by uuid, so that a name that is used again can neve
 
 import msgspec
 
-from bollard.domain.ids import ResourceName, Uuid
+from bollard.domain.ids import ResourceName, SnapshotName, Uuid
 from bollard.domain.targets import TargetResource
 
 
@@ -41,6 +41,72 @@ class ShrinkBacking(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
 
 class RemoveBacking(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     """Destroy storage that a tombstone names. Nothing serves it any more."""
+
+    resource: ResourceName
+    pool: str
+    number: int
+    volume_uuid: Uuid
+
+
+class TakeSnapshot(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Keep the storage of a volume as it is now, under the mark `snapshot_uuid`."""
+
+    resource: ResourceName
+    pool: str
+    number: int
+    volume_uuid: Uuid
+    snapshot: SnapshotName
+    snapshot_uuid: Uuid
+
+
+class DropSnapshot(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Destroy what is kept under `snapshot_uuid`. Volumes made from it live on."""
+
+    resource: ResourceName
+    pool: str
+    number: int
+    snapshot_uuid: Uuid
+
+
+class RestoreBacking(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Make storage with the content of a snapshot, at least `size_kib` large, under a mark of its own."""
+
+    resource: ResourceName
+    pool: str
+    number: int
+    volume_uuid: Uuid
+    size_kib: int
+    source: ResourceName
+    """The resource of the snapshot."""
+    snapshot_uuid: Uuid
+
+
+class RollBackBacking(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Give a volume's storage the content that `snapshot_uuid` keeps. Nothing serves it meanwhile."""
+
+    resource: ResourceName
+    pool: str
+    number: int
+    volume_uuid: Uuid
+    snapshot_uuid: Uuid
+
+
+class RaiseLayers(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Make (where there are none yet) and open the device layers of a volume, the lowest first."""
+
+    target: TargetResource
+    number: int
+
+
+class GrowLayers(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Let the open device layers of a volume adopt the storage that grew under them."""
+
+    target: TargetResource
+    number: int
+
+
+class LowerLayers(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Close the device layers of a volume, the highest first, so that its storage is free."""
 
     resource: ResourceName
     pool: str

@@ -4,6 +4,8 @@ A target never says "do X". What is to be removed is named by tombstones; what i
 target is left alone and reported as a leftover.
 """
 
+from enum import StrEnum
+
 import msgspec
 
 from bollard.domain.ids import Key, NodeName, ResourceName, Uuid, key_of
@@ -21,6 +23,34 @@ class TargetPool(msgspec.Struct, frozen=True, omit_defaults=True):
     props: Props = {}
 
 
+class ReplicationKind(StrEnum):
+    """What runs the DRBD layer of a resource on a node: three implementations of one layer."""
+
+    USER = "user"
+    """The data process, in user space."""
+    DRBD9 = "drbd9"
+    """The kernel's DRBD 9 module."""
+    DRBD84 = "drbd84"
+    """The in-tree DRBD 8.4 module: two nodes, no quorum."""
+
+
+class TargetLayer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A device layer between a volume's storage and what serves it (LUKS, caches, NVMe)."""
+
+    kind: LayerKind
+    size_kib: int
+    """What it gives to the layer above."""
+    secret: str | None = None
+    """Secret: the passphrase of LUKS; only in the link and on standard inputs."""
+    pool: str = ""
+    """Of the companion device (a cache's data); empty without one."""
+    companion_uuid: Uuid | None = None
+    """The mark of that companion, as a volume's own."""
+    companion_kib: int = 0
+    options: Props = {}
+    """Effective properties of the layer, keys as in the catalogue without their namespace."""
+
+
 class TargetVolume(msgspec.Struct, frozen=True, omit_defaults=True):
     """A volume on this node."""
 
@@ -34,6 +64,8 @@ class TargetVolume(msgspec.Struct, frozen=True, omit_defaults=True):
     minor: int | None = None
     current_gi: str | None = None
     """The data generation a fresh replica starts with; None: it must be synchronised."""
+    layers: tuple[TargetLayer, ...] = ()
+    """Device layers above the storage, the lowest first; STORAGE and DRBD are not among them."""
     props: Props = {}
 
 
@@ -56,6 +88,7 @@ class TargetReplication(msgspec.Struct, frozen=True, omit_defaults=True):
     node_id: int
     address: str
     port: int
+    implementation: ReplicationKind = ReplicationKind.USER
     secret: str | None = None
     """Secret: only in the link and the engine's control socket."""
     peers: tuple[TargetPeer, ...] = ()
