@@ -20,6 +20,18 @@ class LocalBacking(msgspec.Struct, frozen=True, omit_defaults=True):
     moved yet, a damaged block) must never lead to fresh metadata over good data."""
 
 
+class LocalSnapshot(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is kept of a volume under a snapshot's mark: known by `snapshot_uuid` and `number` together."""
+
+    pool: str
+    number: int
+    snapshot_uuid: Uuid
+    size_kib: int = 0
+    """Of the storage when it was taken."""
+    complete: bool = True
+    """False: half-made, good for nothing but to be removed or begun again."""
+
+
 class LocalExport(msgspec.Struct, frozen=True, omit_defaults=True):
     """One volume as the data process serves it."""
 
@@ -45,4 +57,5 @@ class Local(msgspec.Struct, frozen=True, omit_defaults=True):
 
     name: ResourceName
     backings: tuple[LocalBacking, ...] = ()
+    snapshots: tuple[LocalSnapshot, ...] = ()
     engine: LocalEngine | None = None

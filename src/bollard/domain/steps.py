@@ -49,7 +49,11 @@ class RemoveBacking(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
 
 
 class TakeSnapshot(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
-    """Keep the storage of a volume as it is now, under the mark `snapshot_uuid`."""
+    """Keep the storage of a volume as it is now, under the mark `snapshot_uuid`, in the same pool.
+
+    Nobody writes to the storage meanwhile. It is known by `snapshot_uuid` and `number` together: the volumes
+    of a resource share the uuid. What a cut leaves half-made is begun again, never taken for a snapshot.
+    """
 
     resource: ResourceName
     pool: str
@@ -60,7 +64,7 @@ class TakeSnapshot(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
 
 
 class DropSnapshot(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
-    """Destroy what is kept under `snapshot_uuid`. Volumes made from it live on."""
+    """Destroy what is kept under `snapshot_uuid`, whole or half-made. Volumes made from it live on."""
 
     resource: ResourceName
     pool: str
@@ -69,7 +73,11 @@ class DropSnapshot(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
 
 
 class RestoreBacking(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
-    """Make storage with the content of a snapshot, at least `size_kib` large, under a mark of its own."""
+    """Make storage from a snapshot of its pool, at least `size_kib` large, marked `volume_uuid`.
+
+    It carries no mark of DRBD metadata: the layer above writes its own anew. A rollback is this too: the
+    volume starts a new life from the snapshot, and a tombstone names the life that is over.
+    """
 
     resource: ResourceName
     pool: str
@@ -79,16 +87,9 @@ class RestoreBacking(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     source: ResourceName
     """The resource of the snapshot."""
     snapshot_uuid: Uuid
-
-
-class RollBackBacking(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
-    """Give a volume's storage the content that `snapshot_uuid` keeps. Nothing serves it meanwhile."""
-
-    resource: ResourceName
-    pool: str
-    number: int
-    volume_uuid: Uuid
-    snapshot_uuid: Uuid
+    """Of the volume with the same number there."""
+    content_kib: int = 0
+    """So much of the snapshot counts; what lies behind reads as zeroes. 0: all of it does."""
 
 
 class RaiseLayers(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
@@ -172,6 +173,9 @@ Step = (
     | GrowBacking
     | ShrinkBacking
     | RemoveBacking
+    | TakeSnapshot
+    | DropSnapshot
+    | RestoreBacking
     | CreateMetadata
     | ConfigureReplication
     | ResizeReplication

@@ -10,14 +10,17 @@ from bollard.domain.steps import (
     ConfigureReplication,
     CreateBacking,
     CreateMetadata,
+    DropSnapshot,
     ExportPlain,
     GrowBacking,
     RemoveBacking,
     RemoveExport,
     RemoveReplication,
     ResizeReplication,
+    RestoreBacking,
     ShrinkBacking,
     Step,
+    TakeSnapshot,
 )
 from bollard.domain.targets import TargetPool, TargetResource
 from bollard.satellite.drivers import LAYERS, PROVIDERS, Provider
@@ -46,6 +49,8 @@ async def apply(step: Step, pools: Pools, sight: Sight, host: Host) -> bool:
         case RemoveBacking():
             pool, provider = pool_of(step.pool, pools)
             return await provider.remove(step, pool, host)
+        case TakeSnapshot() | DropSnapshot() | RestoreBacking():
+            return await _snapshot_step(step, pools, host)
         case ShrinkBacking():
             raise HostError(
                 f"Volume {step.number} of '{step.resource}' cannot be made smaller",
@@ -69,6 +74,21 @@ async def apply(step: Step, pools: Pools, sight: Sight, host: Host) -> bool:
             if running is not None and running.uuid == step.uuid:
                 return await layer.close(running.name, host)
             return False
+        case _:
+            assert_never(step)
+
+
+async def _snapshot_step(
+    step: TakeSnapshot | DropSnapshot | RestoreBacking, pools: Pools, host: Host
+) -> bool:
+    pool, provider = pool_of(step.pool, pools)
+    match step:
+        case TakeSnapshot():
+            return await provider.snapshot(step, pool, host)
+        case DropSnapshot():
+            return await provider.remove_snapshot(step, pool, host)
+        case RestoreBacking():
+            return await provider.restore(step, pool, host)
         case _:
             assert_never(step)
 

@@ -15,6 +15,7 @@ from bollard.satellite.host.local import host_error
 __all__ = ["Disk", "Metadata", "SimFiles"]
 
 _BLOCK = 4096
+_HALF_MADE = "half a copy"
 Pause = Callable[[], Awaitable[None]]
 
 
@@ -37,6 +38,8 @@ class Disk:
         self.contents: dict[str, bytes] = {}
         self.sizes: dict[str, int] = {}
         self.allocated: dict[str, int] = {}
+        self.data: dict[str, str] = {}
+        """What is written on large files, in short: equal words are equal contents; absent: zeroes."""
         self.metadata: dict[str, Metadata] = {}
         self.read_only = False
         self.reflink = False
@@ -50,88 +53,105 @@ class SimFiles:
     """`host.base.Files` over a Disk. `pause` runs around each change: a place to stop or to wait."""
 
     def __init__(self, disk: Disk, pause: Pause) -> None:
-        self._disk = disk
+        self.disk = disk
         self._pause = pause
 
     async def marked(self, folder: str, suffix: str, prefix: str = "") -> tuple[Marked, ...]:
         await self._pause()
         self._need_folder(folder)
         found = []
-        for marker in sorted(self._disk.contents):
+        for marker in sorted(self.disk.contents):
             name = posixpath.basename(marker)
             path = marker.removesuffix(suffix)
             fits = posixpath.dirname(marker) == folder and name.endswith(suffix)
             fits = fits and name.upper().startswith(prefix.upper())
             if fits:
-                file = self._seen(path) if path in self._disk.sizes else None
-                found.append(Marked(posixpath.basename(path), self._disk.contents[marker], file))
+                file = self._seen(path) if path in self.disk.sizes else None
+                found.append(Marked(posixpath.basename(path), self.disk.contents[marker], file))
         return tuple(found)
 
     async def look(self, path: str) -> FileSeen | None:
         await self._pause()
-        if path in self._disk.folders:
+        if path in self.disk.folders:
             return FileSeen(posixpath.basename(path), 0, is_folder=True)
-        return self._seen(path) if path in self._disk.sizes else None
+        return self._seen(path) if path in self.disk.sizes else None
 
     async def space(self, folder: str) -> Space:
         await self._pause()
         self._need_folder(folder)
-        free = max(0, self._disk.total_bytes - self._disk.used_bytes())
-        return Space(free, self._disk.total_bytes, self._disk.read_only)
+        free = max(0, self.disk.total_bytes - self.disk.used_bytes())
+        return Space(free, self.disk.total_bytes, self.disk.read_only)
 
     async def allocate(self, path: str, size_bytes: int, *, thick: bool) -> bool:
         await self._pause()
         self._need_writable(path)
-        old = self._disk.sizes.get(path)
-        held = self._disk.allocated.get(path, 0)
+        old = self.disk.sizes.get(path)
+        held = self.disk.allocated.get(path, 0)
         wanted = max(held, -(-size_bytes // _BLOCK) * _BLOCK) if thick else held
         if old is not None and old >= size_bytes and held >= wanted:
             return False
-        if self._disk.used_bytes() + wanted - held > self._disk.total_bytes:
+        if self.disk.used_bytes() + wanted - held > self.disk.total_bytes:
             raise _error(path, errno.ENOSPC)
-        self._disk.sizes[path] = max(old or 0, size_bytes)
-        self._disk.allocated[path] = wanted
+        self.disk.sizes[path] = max(old or 0, size_bytes)
+        self.disk.allocated[path] = wanted
         await self._pause()
         return True
 
+    async def copy(self, source: str, path: str, size_bytes: int) -> None:
+        await self._pause()
+        self._need_writable(path)
+        if source not in self.disk.sizes:
+            raise _error(source, errno.ENOENT)
+        held = 0 if self.disk.reflink else min(self.disk.allocated[source], size_bytes)
+        if self.disk.used_bytes() + held > self.disk.total_bytes:
+            raise _error(path, errno.ENOSPC)
+        self.disk.sizes[path] = size_bytes
+        self.disk.allocated[path] = 0
+        self.disk.data[path] = _HALF_MADE
+        await self._pause()
+        self.disk.allocated[path] = held
+        self.disk.data[path] = self.disk.data.get(source, "")
+        await self._pause()
+
     async def remove(self, path: str) -> bool:
         await self._pause()
-        if self._disk.read_only:
+        if self.disk.read_only:
             self._need_writable(path)
-        there = self._disk.sizes.pop(path, None) is not None
-        self._disk.allocated.pop(path, None)
-        self._disk.contents.pop(path, None)
-        self._disk.metadata.pop(path, None)
+        there = self.disk.sizes.pop(path, None) is not None
+        self.disk.allocated.pop(path, None)
+        self.disk.contents.pop(path, None)
+        self.disk.data.pop(path, None)
+        self.disk.metadata.pop(path, None)
         await self._pause()
         return there
 
     async def read(self, path: str) -> bytes | None:
         await self._pause()
-        return self._disk.contents.get(path)
+        return self.disk.contents.get(path)
 
     async def write(self, path: str, content: bytes, mode: int = 0o600) -> None:
         assert mode & ~0o777 == 0, mode
         await self._pause()
         self._need_writable(path)
-        self._disk.contents[path] = content
-        self._disk.sizes[path] = len(content)
-        self._disk.allocated[path] = _BLOCK
+        self.disk.contents[path] = content
+        self.disk.sizes[path] = len(content)
+        self.disk.allocated[path] = _BLOCK
         await self._pause()
 
     async def can_reflink(self, folder: str) -> bool:
         await self._pause()
-        return folder in self._disk.folders and self._disk.reflink
+        return folder in self.disk.folders and self.disk.reflink
 
     def _seen(self, path: str) -> FileSeen:
-        return FileSeen(posixpath.basename(path), self._disk.sizes[path], self._disk.allocated[path])
+        return FileSeen(posixpath.basename(path), self.disk.sizes[path], self.disk.allocated[path])
 
     def _need_folder(self, folder: str) -> None:
-        if folder not in self._disk.folders:
+        if folder not in self.disk.folders:
             raise _error(folder, errno.ENOENT)
 
     def _need_writable(self, path: str) -> None:
         self._need_folder(posixpath.dirname(path))
-        if self._disk.read_only:
+        if self.disk.read_only:
             raise _error(path, errno.EROFS)
 
 

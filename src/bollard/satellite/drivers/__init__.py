@@ -8,13 +8,22 @@ from typing import Final, Protocol
 
 from bollard.domain.layers import LayerKind, ProviderKind
 from bollard.domain.seen import SeenPool
-from bollard.domain.steps import CreateBacking, CreateMetadata, GrowBacking, RemoveBacking, ResizeReplication
+from bollard.domain.steps import (
+    CreateBacking,
+    CreateMetadata,
+    DropSnapshot,
+    GrowBacking,
+    RemoveBacking,
+    ResizeReplication,
+    RestoreBacking,
+    TakeSnapshot,
+)
 from bollard.domain.targets import TargetPool, TargetResource
 from bollard.satellite.drivers.diskless import Diskless
 from bollard.satellite.drivers.file import File
 from bollard.satellite.drivers.file_thin import FileThin
 from bollard.satellite.drivers.replication import Replication
-from bollard.satellite.host.base import BackingSeen, Host
+from bollard.satellite.host.base import BackingSeen, Host, SnapshotSeen
 
 __all__ = ["LAYERS", "PROVIDERS", "Layer", "Provider"]
 
@@ -51,6 +60,27 @@ class Provider(Protocol):
 
     async def mark(self, step: CreateMetadata, pool: TargetPool, host: Host, /) -> None:
         """Remember, on the storage itself, that the layer above has written its metadata."""
+
+    async def observe_snapshots(
+        self, pool: TargetPool, host: Host, resource: str | None = None, /
+    ) -> tuple[SnapshotSeen, ...]:
+        """All snapshots that carry our mark, of volumes of one resource name or of the whole pool."""
+
+    async def snapshot(self, step: TakeSnapshot, pool: TargetPool, host: Host, /) -> bool:
+        """Keep the volume as it is now, durably; one that is there and complete stays as it is.
+
+        HostError `snapshots-not-supported` when the pool cannot, `volume-missing` when there is no volume.
+        """
+
+    async def remove_snapshot(self, step: DropSnapshot, pool: TargetPool, host: Host, /) -> bool:
+        """Destroy it, whole or half-made; volumes restored from it keep what they have."""
+
+    async def restore(self, step: RestoreBacking, pool: TargetPool, host: Host, /) -> bool:
+        """Make a volume from a snapshot of the pool, or finish making it; the snapshot stays.
+
+        One that was made once is not made again: HostError `volume-missing` when it is lost.
+        HostError `snapshot-missing` when the pool has no complete snapshot of that mark and number.
+        """
 
 
 class Layer(Protocol):

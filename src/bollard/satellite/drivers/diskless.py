@@ -2,10 +2,18 @@
 
 from bollard.domain.layers import ProviderKind
 from bollard.domain.seen import SeenPool
-from bollard.domain.steps import CreateBacking, CreateMetadata, GrowBacking, RemoveBacking
+from bollard.domain.steps import (
+    CreateBacking,
+    CreateMetadata,
+    DropSnapshot,
+    GrowBacking,
+    RemoveBacking,
+    RestoreBacking,
+    TakeSnapshot,
+)
 from bollard.domain.targets import TargetPool
 from bollard.domain.units import UNLIMITED_KIB
-from bollard.satellite.host.base import BackingSeen, Host, HostError
+from bollard.satellite.host.base import BackingSeen, Host, HostError, SnapshotSeen
 
 __all__ = ["Diskless"]
 
@@ -41,6 +49,22 @@ class Diskless:
         return False
 
     async def mark(self, step: CreateMetadata, pool: TargetPool, _host: Host) -> None:
+        raise _no_disk(step.resource, step.number, pool)
+
+    async def observe_snapshots(
+        self, _pool: TargetPool, _host: Host, _resource: str | None = None
+    ) -> tuple[SnapshotSeen, ...]:
+        """Never any."""
+        return ()
+
+    async def snapshot(self, step: TakeSnapshot, pool: TargetPool, _host: Host) -> bool:
+        raise _no_disk(step.resource, step.number, pool)
+
+    async def remove_snapshot(self, _step: DropSnapshot, _pool: TargetPool, _host: Host) -> bool:
+        """There is nothing to remove."""
+        return False
+
+    async def restore(self, step: RestoreBacking, pool: TargetPool, _host: Host) -> bool:
         raise _no_disk(step.resource, step.number, pool)
 
 

@@ -2,10 +2,18 @@
 
 from bollard.domain.layers import ProviderKind
 from bollard.domain.seen import SeenPool
-from bollard.domain.steps import CreateBacking, CreateMetadata, GrowBacking, RemoveBacking
+from bollard.domain.steps import (
+    CreateBacking,
+    CreateMetadata,
+    DropSnapshot,
+    GrowBacking,
+    RemoveBacking,
+    RestoreBacking,
+    TakeSnapshot,
+)
 from bollard.domain.targets import TargetPool
-from bollard.satellite.host import volume_files
-from bollard.satellite.host.base import BackingSeen, Host
+from bollard.satellite.host import snapshot_files, volume_files
+from bollard.satellite.host.base import BackingSeen, Host, SnapshotSeen
 
 __all__ = ["FileThin"]
 
@@ -42,3 +50,17 @@ class FileThin:
 
     async def mark(self, step: CreateMetadata, pool: TargetPool, host: Host) -> None:
         await volume_files.mark_metadata(host.files, pool, step)
+
+    async def observe_snapshots(
+        self, pool: TargetPool, host: Host, resource: str | None = None
+    ) -> tuple[SnapshotSeen, ...]:
+        return await snapshot_files.observe_snapshots(host.files, pool, resource)
+
+    async def snapshot(self, step: TakeSnapshot, pool: TargetPool, host: Host) -> bool:
+        return await snapshot_files.snapshot(host.files, pool, step)
+
+    async def remove_snapshot(self, step: DropSnapshot, pool: TargetPool, host: Host) -> bool:
+        return await snapshot_files.remove_snapshot(host.files, pool, step)
+
+    async def restore(self, step: RestoreBacking, pool: TargetPool, host: Host) -> bool:
+        return await snapshot_files.restore(host.files, pool, step, thick=False)

@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 
 from bollard.domain.errors import DomainError, Subject
-from bollard.domain.local import LocalBacking
+from bollard.domain.local import LocalBacking, LocalSnapshot
 from bollard.domain.seen import Problem
 from bollard.wire.engine import Event, Reply, Request
 
@@ -24,6 +24,7 @@ __all__ = [
     "Host",
     "HostError",
     "Runner",
+    "SnapshotSeen",
     "Space",
 ]
 
@@ -85,6 +86,16 @@ class BackingSeen(msgspec.Struct, frozen=True):
     local: LocalBacking
 
 
+class SnapshotSeen(msgspec.Struct, frozen=True):
+    """One snapshot of a volume that carries our mark."""
+
+    resource: str
+    """Whose volume it was taken of."""
+    path: str
+    allocated_kib: int
+    local: LocalSnapshot
+
+
 class Files(Protocol):
     """Files and folders. Every method raises HostError when the system refuses; absence is a value."""
 
@@ -105,6 +116,13 @@ class Files(Protocol):
         """Make the file at least this large: reserved when `thick`, else sparse; whether it changed.
 
         Never shrinks. After HostError `no-space` a new file is gone again, an older one has its old size.
+        """
+
+    async def copy(self, source: str, path: str, size_bytes: int) -> None:
+        """Make the file a durable copy of the first `size_bytes` of another, exactly so large.
+
+        What the source lacks reads as zeroes. Blocks are shared where the file system can, holes stay holes.
+        A file at `path` is replaced. Half a copy may be left behind by HostError or a crash.
         """
 
     async def remove(self, path: str) -> bool:

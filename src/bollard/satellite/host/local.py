@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from bollard.satellite.host.base import FileSeen, HostError, Marked, Space
+from bollard.satellite.host.sparse import FICLONE, copy_sparse, sync_folder
 
 __all__ = ["LocalFiles", "host_error"]
 
 _T = TypeVar("_T")
 _THREADS: Final = 8
-_FICLONE: Final = 0x40049409
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -25,6 +25,8 @@ class LocalFiles:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(_THREADS, "bollard-files")
+        # A copy outlives the task that asked for it: nobody else may write to its file before it has ended.
+        self._copying: set[str] = set()
 
     async def marked(self, folder: str, suffix: str, prefix: str = "") -> tuple[Marked, ...]:
         return await self._call(folder, _marked, folder, suffix, prefix)
@@ -37,6 +39,24 @@ class LocalFiles:
 
     async def allocate(self, path: str, size_bytes: int, *, thick: bool) -> bool:
         return await self._call(path, _allocate, path, size_bytes, thick)
+
+    async def copy(self, source: str, path: str, size_bytes: int) -> None:
+        if path in self._copying:
+            raise HostError(
+                f"'{Path(path).name}' is still being copied",
+                code="busy",
+                cause="A copy that was asked for before has not ended.",
+                correction="It is tried again by itself.",
+                name=path,
+            )
+        self._copying.add(path)
+        await self._call(path, self._copied, source, path, size_bytes)
+
+    def _copied(self, source: str, path: str, size_bytes: int) -> None:
+        try:
+            copy_sparse(source, path, size_bytes)
+        finally:
+            self._copying.discard(path)
 
     async def remove(self, path: str) -> bool:
         return await self._call(path, _remove, path)
@@ -166,7 +186,7 @@ def _allocate(path: str, size_bytes: int, thick: bool) -> bool:
             raise
         os.fsync(fd)
         if made:
-            _sync_folder(path)
+            sync_folder(path)
         return True
     finally:
         os.close(fd)
@@ -188,7 +208,7 @@ def _remove(path: str) -> bool:
         os.unlink(path)  # noqa: PTH108
     except FileNotFoundError:
         return False
-    _sync_folder(path)
+    sync_folder(path)
     return True
 
 
@@ -213,15 +233,7 @@ def _write(path: str, content: bytes, mode: int) -> None:
     finally:
         os.close(fd)
     os.replace(partial, path)  # noqa: PTH105
-    _sync_folder(path)
-
-
-def _sync_folder(path: str) -> None:
-    fd = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    sync_folder(path)
 
 
 def _can_reflink(folder: str) -> bool:
@@ -234,7 +246,7 @@ def _can_reflink(folder: str) -> bool:
         target = os.open(folder, flags, 0o600)
         try:
             os.write(source, bytes(4096))
-            fcntl.ioctl(target, _FICLONE, source)
+            fcntl.ioctl(target, FICLONE, source)
         except OSError:
             return False
         finally:

@@ -28,14 +28,26 @@ from bollard.satellite.tools.backing_file import (
     marker_name,
 )
 
-__all__ = ["create", "find", "grow", "mark_metadata", "observe", "observe_pool", "remove"]
+__all__ = [
+    "create",
+    "extend",
+    "find",
+    "folder_of",
+    "free_path",
+    "grow",
+    "mark_metadata",
+    "observe",
+    "observe_pool",
+    "owner_of",
+    "remove",
+]
 
 FOLDER_KEYS: Final = ("StorDriver/StorPoolName", "StorDriver/FileDir")
 
 
 async def observe_pool(files: Files, pool: TargetPool) -> SeenPool:
     """Room and abilities of the pool. HostError when it cannot be used."""
-    folder = _folder(pool)
+    folder = folder_of(pool)
     space = await files.space(folder)
     if space.read_only:
         raise HostError(
@@ -51,13 +63,13 @@ async def observe_pool(files: Files, pool: TargetPool) -> SeenPool:
         uuid=pool.uuid,
         free_kib=space.free_bytes // KIB,
         total_kib=space.total_bytes // KIB,
-        supports_snapshots=await files.can_reflink(folder),
+        supports_snapshots=True,
     )
 
 
 async def observe(files: Files, pool: TargetPool, resource: str | None = None) -> tuple[BackingSeen, ...]:
     """Our files in the pool, or only those of one resource; a marker without its file has size 0."""
-    folder = _folder(pool)
+    folder = folder_of(pool)
     seen = []
     for marked in await files.marked(folder, MARKER_SUFFIX, prefix=f"{resource}_" if resource else ""):
         owner = decode_owner(marked.content)
@@ -84,12 +96,21 @@ async def create(files: Files, pool: TargetPool, step: CreateBacking, *, thick: 
 
     While another life of the volume still has the name, the new file gets the next one: it waits for nobody.
     """
-    taken = set()
     for seen in await observe(files, pool, step.resource):
         if seen.local.volume_uuid == step.volume_uuid:
-            return await _extend(files, seen.path, await _owner(files, seen.path), step.size_kib, thick=thick)
-        taken.add(seen.path)
-    path = next(path for path in _paths(pool, step.resource, step.number) if path not in taken)
+            return await extend(
+                files, seen.path, await owner_of(files, seen.path), step.size_kib, thick=thick
+            )
+    path = await free_path(files, pool, step.resource, step.number)
+    owner = Owner(step.resource, step.number, step.volume_uuid)
+    await files.write(marker_name(path), encode_owner(owner))
+    return await extend(files, path, owner, step.size_kib, thick=thick)
+
+
+async def free_path(files: Files, pool: TargetPool, resource: str, number: int) -> str:
+    """Where a new life of the volume may have its file. HostError `foreign-file`."""
+    taken = {seen.path for seen in await observe(files, pool, resource)}
+    path = next(path for path in _paths(pool, resource, number) if path not in taken)
     if await files.look(path) is not None:
         raise HostError(
             f"'{path}' is not Bollard's file",
@@ -98,18 +119,17 @@ async def create(files: Files, pool: TargetPool, step: CreateBacking, *, thick: 
             correction="Move the file away, or use another resource name.",
             name=path,
         )
-    owner = Owner(step.resource, step.number, step.volume_uuid)
-    await files.write(marker_name(path), encode_owner(owner))
-    return await _extend(files, path, owner, step.size_kib, thick=thick)
+    return path
 
 
 async def grow(files: Files, pool: TargetPool, step: GrowBacking, *, thick: bool) -> bool:
     """Make our file at least this large. HostError `volume-missing` when it is not there."""
     seen = await find(files, pool, step.resource, step.number, step.volume_uuid)
-    return await _extend(files, seen.path, await _owner(files, seen.path), step.size_kib, thick=thick)
+    return await extend(files, seen.path, await owner_of(files, seen.path), step.size_kib, thick=thick)
 
 
-async def _extend(files: Files, path: str, owner: Owner, size_kib: int, *, thick: bool) -> bool:
+async def extend(files: Files, path: str, owner: Owner, size_kib: int, *, thick: bool) -> bool:
+    """Make the file so large and remember that it is made. HostError `volume-missing` when it was lost."""
     if owner.made and await files.look(path) is None:
         raise HostError(
             f"The backing file of volume {owner.number} of '{owner.resource}' is lost",
@@ -137,7 +157,7 @@ async def remove(files: Files, pool: TargetPool, step: RemoveBacking) -> bool:
 async def mark_metadata(files: Files, pool: TargetPool, step: CreateMetadata) -> None:
     """Remember that the file carries DRBD metadata, after it was written durably."""
     seen = await find(files, pool, step.resource, step.number, step.volume_uuid)
-    owner = await _owner(files, seen.path)
+    owner = await owner_of(files, seen.path)
     if not owner.metadata:
         await files.write(marker_name(seen.path), encode_owner(msgspec.structs.replace(owner, metadata=True)))
 
@@ -156,7 +176,8 @@ async def find(files: Files, pool: TargetPool, resource: str, number: int, uuid:
     )
 
 
-async def _owner(files: Files, path: str) -> Owner:
+async def owner_of(files: Files, path: str) -> Owner:
+    """What the marker beside a file says. HostError `foreign-file` when it says nothing any more."""
     content = await files.read(marker_name(path))
     owner = decode_owner(content) if content is not None else None
     if owner is None:
@@ -171,13 +192,14 @@ async def _owner(files: Files, path: str) -> Owner:
 
 def _paths(pool: TargetPool, resource: str, number: int) -> Iterator[str]:
     """The names that a volume's file may have, the usual one first. HostError `pool-missing`."""
-    folder = _folder(pool)
+    folder = folder_of(pool)
     yield posixpath.join(folder, file_name(resource, number))
     for again in itertools.count(1):
         yield posixpath.join(folder, file_name(resource, number, f".{again}"))
 
 
-def _folder(pool: TargetPool) -> str:
+def folder_of(pool: TargetPool) -> str:
+    """The folder that is the pool. HostError `pool-missing` when none is set."""
     folder = next((pool.props[key] for key in FOLDER_KEYS if pool.props.get(key)), "")
     if not posixpath.isabs(folder):
         raise HostError(

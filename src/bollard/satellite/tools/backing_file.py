@@ -7,9 +7,23 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["MARKER_SUFFIX", "Owner", "decode_owner", "encode_owner", "file_name", "marker_name"]
+__all__ = [
+    "MARKER_SUFFIX",
+    "SNAPSHOT_SUFFIX",
+    "Kept",
+    "Owner",
+    "decode_kept",
+    "decode_owner",
+    "encode_kept",
+    "encode_owner",
+    "file_name",
+    "marker_name",
+    "snapshot_file_name",
+    "snapshot_marker_name",
+]
 
 MARKER_SUFFIX: Final = ".owner"
+SNAPSHOT_SUFFIX: Final = ".snapshot"
 
 
 class Owner(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -45,5 +59,42 @@ def decode_owner(content: bytes) -> Owner | None:
     """The inverse; None when it is not a marker (a torn or foreign file)."""
     try:
         return msgspec.json.decode(content, type=Owner)
+    except msgspec.MsgspecError:
+        return None
+
+
+class Kept(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a snapshot's file is: one volume of one resource at one instant."""
+
+    resource: str
+    number: int
+    snapshot: str
+    snapshot_uuid: str
+    size_kib: int
+    made: bool = False
+    """Whether the copy was finished: without it the file is good for nothing."""
+    format: int = 1
+
+
+def snapshot_file_name(resource: str, number: int, snapshot: str, suffix: str = "") -> str:
+    """`<RESOURCE>_<NNNNN>_<SNAPSHOT><suffix>.img`."""
+    assert 0 <= number <= 99999, number
+    return f"{resource}_{number:05d}_{snapshot}{suffix}.img"
+
+
+def snapshot_marker_name(snapshot_file: str) -> str:
+    """The marker that belongs to a snapshot's file."""
+    return snapshot_file + SNAPSHOT_SUFFIX
+
+
+def encode_kept(kept: Kept) -> bytes:
+    """The marker's content."""
+    return msgspec.json.encode(kept) + b"\n"
+
+
+def decode_kept(content: bytes) -> Kept | None:
+    """The inverse; None when it is not a marker (a torn or foreign file)."""
+    try:
+        return msgspec.json.decode(content, type=Kept)
     except msgspec.MsgspecError:
         return None
