@@ -15,6 +15,7 @@ import bollard
 from bollard.replica.changes import Picture, changes
 from bollard.replica.control import Answer
 from bollard.replica.export import Exports
+from bollard.replica.freezing import Freezes
 from bollard.replica.loop import Loop
 from bollard.replica.metadisk import create_md
 from bollard.replica.nbd.listen import NbdListener, listen_unix
@@ -58,6 +59,7 @@ class Node:
         self._dirty: set[str] = set()
         self._sweep_due = False
         self._unsaved: set[str] = set()
+        self._freezes = Freezes(loop, os.urandom(16).hex())
 
     # -- life
 
@@ -135,6 +137,10 @@ class Node:
             case wire.Show(name=name):
                 specs = [resource.spec.redacted() for resource in self._named(name)]
                 reply(result=msgspec.to_builtins(specs))
+            case wire.SuspendIo(token=token) if token:
+                self._freeze(request, answer)
+            case wire.ResumeIo(token=token) if token:
+                self._thaw(request, answer)
             case wire.Shutdown():
                 reply(changed=True)
                 self._loop.after(0.05, self._on_shutdown)
@@ -142,6 +148,21 @@ class Node:
                 raise AssertionError("the control connection serves events2")
             case _:
                 self._command(request, finish)
+
+    def _freeze(self, request: wire.SuspendIo, answer: Answer) -> None:
+        resource = self._find(request.name)
+
+        def tell(changed: bool, result: Any, trouble: Trouble | None) -> None:
+            error = trouble.error if trouble is not None else None
+            answer(Reply(id=request.id, ok=error is None, changed=changed, result=result, error=error))
+
+        self._freezes.freeze(request.name, resource, request.token, request.deadline_ms, tell)
+        self.changed(request.name)
+
+    def _thaw(self, request: wire.ResumeIo, answer: Answer) -> None:
+        changed, result = self._freezes.thaw(request.name, self._find(request.name), request.token)
+        answer(Reply(id=request.id, ok=True, changed=changed, result=result))
+        self.changed(request.name)
 
     def _command(self, request: Command, finish: Finish) -> None:
         resource = self._find(request.name)
@@ -275,6 +296,7 @@ class Node:
                 "disconnect the clients, or remove with force",
             )
         self._state.forget(name)
+        self._freezes.forget(name)
         self._unpublish(resource)
         del self._resources[name]
 

@@ -91,6 +91,19 @@ class PlainResource:
             volume.resume()
         return changed
 
+    @property
+    def changes(self) -> int:
+        """How many bytes were written so far: while nothing may change, it stands still."""
+        return sum(volume.writes for volume in self._volumes.values())
+
+    def stand_still(self, quiet: Callable[[Trouble | None], None]) -> None:
+        """See freezing.Still."""
+        self.suspend(lambda _changed, trouble: quiet(trouble))
+
+    def go_on(self) -> None:
+        """See freezing.Still."""
+        self.resume()
+
     def status(self) -> dict[str, Any]:
         """The shape of one resource in `drbdsetup status --json`."""
         suspended = any(volume.suspended for volume in self._volumes.values())

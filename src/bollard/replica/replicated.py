@@ -288,6 +288,19 @@ class ReplicatedResource:
     def in_use(self) -> int:
         return sum(volume.openers for volume in self._volumes.values())
 
+    @property
+    def changes(self) -> int:
+        """How often the data here was changed so far: by clients, peers and resyncs."""
+        return self._storage.changes
+
+    def stand_still(self, quiet: Callable[[Trouble | None], None]) -> None:
+        """See freezing.Still."""
+        self.command(e.SuspendIo, lambda answer: quiet(trouble_of(self.spec.name, answer)))
+
+    def go_on(self) -> None:
+        """See freezing.Still."""
+        self.command(e.ResumeIo, self._logged("thaw"))
+
     def picture(self) -> Picture:
         """The present state in events2's words; the caller's to keep."""
         return dict(self._picture)

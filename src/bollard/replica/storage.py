@@ -46,6 +46,8 @@ class Storage:
         self._remember_size = remember_size
         self._specs: dict[int, VolumeSpec] = {}
         self.disks: dict[int, Disk] = {}
+        self.changes = 0
+        """Writes and zeroings of data that were begun, whoever asked for them."""
         self.actions: dict[type[Any], Callable[[Any], None]] = {
             a.ReadDisk: self._read_disk,
             a.WriteDisk: self._write_disk,
@@ -101,6 +103,7 @@ class Storage:
             self._queue.append(e.DiskDone(act.tag, 0, data))
 
     def _write_disk(self, act: a.WriteDisk) -> None:
+        self.changes += 1
         disk = self.disks[act.volume].data
         data = act.data
         try:
@@ -115,6 +118,7 @@ class Storage:
             self._queue.append(e.DiskDone(act.tag))
 
     def _zero_disk(self, act: a.ZeroDisk) -> None:
+        self.changes += 1
         disk = self.disks[act.volume].data
 
         def zeroed(code: int) -> None:
