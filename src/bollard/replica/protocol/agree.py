@@ -10,7 +10,9 @@ from bollard.replica.protocol import packets as p
 from bollard.replica.protocol.config import QUORUM_OFF
 from bollard.replica.protocol.errors import ProtocolError
 from bollard.replica.protocol.generations import connect_in_sync, owes_unmarked, set_current
+from bollard.replica.protocol.generations84 import side84
 from bollard.replica.protocol.handshake import changed_since_sent, decide
+from bollard.replica.protocol.handshake84 import decide84
 from bollard.replica.protocol.model import Peer, PeerDevice, Phase, Volume
 from bollard.replica.protocol.outcomes import Decision, Settings, Side, Strategy
 from bollard.replica.protocol.split_brain import LostRole, judge_lost_role
@@ -66,6 +68,9 @@ class Agreement:
     def send_uuids(self, device: PeerDevice, *, flags: int = 0, weak: int = 0) -> None:
         """The generations of a disk, or the one that a diskless node knows."""
         volume, peer = device.volume, device.peer
+        if not peer.dialect.drbd9:
+            self.r.peer84.send_uuids(device, flags=flags)
+            return
         if volume.superblock is None or volume.disk < DiskState.INCONSISTENT:
             self.core.send(peer, p.CurrentUuid(volume.exposed_uuid, weak), volume.number)
             return
@@ -95,7 +100,7 @@ class Agreement:
         ):
             if holds:
                 flags |= flag
-        return Side(
+        side = Side(
             node_id=self.core.node_id,
             current=generations.current,
             bitmap_uuids=generations.pairs(nodes),
@@ -107,6 +112,7 @@ class Agreement:
             resolve_conflicts=peer.resolve_conflicts,
             quorum=volume.quorum,
         )
+        return side if peer.dialect.drbd9 else side84(side, peer.node_id)
 
     def peer_side(self, device: PeerDevice) -> Side:
         """The peer as it told."""
@@ -132,6 +138,8 @@ class Agreement:
         device = peer.devices.get(volume)
         if device is not None:
             device.sync_param = packet
+            if not peer.dialect.drbd9:
+                self.r.peer84.on_sync_param(device, packet)
 
     def on_sizes(self, peer: Peer, number: int, packet: p.Sizes) -> None:
         device = peer.devices.get(number)
@@ -164,6 +172,9 @@ class Agreement:
         device = peer.devices.get(number)
         if device is None:
             return
+        if not peer.dialect.drbd9:
+            self.r.peer84.on_state(device, packet.state)
+            return
         device.wire_state = packet.state
         if peer.connected:
             self.r.news.peer_state(device, packet.state)
@@ -180,12 +191,13 @@ class Agreement:
             return
         if not all(device.got_state for device in peer.devices.values()):
             return
-        vote = self._judge(peer)
+        vote = self.judge(peer)
         if vote is None:
             return
         self.r.twopc.decide(tx, vote)
 
-    def _judge(self, peer: Peer) -> Vote | None:
+    def judge(self, peer: Peer) -> Vote | None:
+        """Our vote on the connection, by what was told; None when it ended instead."""
         if len(self.core.primary_peers()) + (self.core.role == Role.PRIMARY) and not (
             self.core.options.allow_two_primaries
         ):
@@ -205,7 +217,7 @@ class Agreement:
                 continue
             if device.uuids is None:
                 raise ProtocolError("handshake", expected="UUIDS110 of a node with a disk", got="none")
-            vote = self._judge_data(device)
+            vote = self.judge_data(device)
             if vote != Vote.YES:
                 return vote
         return Vote.YES
@@ -215,13 +227,14 @@ class Agreement:
         if self.core.role == Role.PRIMARY and not all(v.quorum for v in self.core.volumes.values()):
             self.r.promotion.outdated_while_suspended()
 
-    def _judge_data(self, device: PeerDevice) -> Vote | None:
+    def judge_data(self, device: PeerDevice) -> Vote | None:
+        """The same for one volume on which both have a disk: the plan, if it is a yes."""
         peer, volume = device.peer, device.volume
         sent, options = device.sent_side, self.core.options
         if sent is None or changed_since_sent(sent, self.my_side(device)):
             return Vote.RETRY
         theirs = self.peer_side(device)
-        decision = decide(sent, theirs, self._settings(peer))
+        decision = (decide if peer.dialect.drbd9 else decide84)(sent, theirs, self._settings(peer))
         if (decision.strategy is Strategy.NO_SYNC and self._must_rotate(device)) or (
             decision.strategy is Strategy.SYNC_SOURCE and self._owes_others(device)
         ):
@@ -308,13 +321,14 @@ class Agreement:
             if device.disk >= DiskState.INCONSISTENT:
                 self.r.disks.note_seen(device)
             sent = device.sent_side
-            self._establish_volume(device)
+            self.establish_volume(device)
             if sent is None or changed_since_sent(sent, self.my_side(device)):
                 self.send_uuids(device)
         self.r.news.broadcast()
         self.r.membership.update()
 
-    def _establish_volume(self, device: PeerDevice) -> None:
+    def establish_volume(self, device: PeerDevice) -> None:
+        """Carry the plan of the handshake out."""
         plan: Decision | None = device.plan
         device.plan = None
         if plan is None or device.volume.bitmap is None:

@@ -125,6 +125,9 @@ class Changes(Rules):
         past = (device.current_uuid, uuids.current, *uuids.history, *(uuid for _, uuid in uuids.bitmap_uuids))
         return not any(same(known, uuid) for uuid in past)
 
+    def ask84(self, tx: Transaction, peer: Peer) -> Vote | None:
+        return self.r.changes84.ask(tx, peer)
+
     def probe(self, peer: Peer) -> None:
         self.r.connector.ping(peer)
 

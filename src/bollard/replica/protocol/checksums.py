@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import packets as p
-from bollard.replica.protocol.commands import Channel, Cmd
+from bollard.replica.protocol.commands import ID_SYNCER, Channel, Cmd
 from bollard.replica.protocol.digests import Digest, digest_of
 from bollard.replica.protocol.events import Buffer
 from bollard.replica.protocol.frames import MAGIC_100, encode_ack
 from bollard.replica.protocol.model import Peer, PeerDevice, Timer
-from bollard.replica.protocol.outcomes import Decision
 from bollard.replica.protocol.pulling import Fetch, Target
 from bollard.replica.protocol.uuids import UuidFlag
 
@@ -37,16 +36,16 @@ class Checksums:
 
     # -- the target
 
-    def choose(self, device: PeerDevice, plan: Decision) -> Digest | None:
+    def choose(self, device: PeerDevice, *, full: bool) -> Digest | None:
         """The digest for a resync that begins, None when blocks are just to be fetched."""
         options = self.core.options
         uuids = device.uuids
         crashed = device.volume.crashed_primary or (
             uuids is not None and bool(uuids.flags & UuidFlag.CRASHED_PRIMARY)
         )
-        if options.csums_after_crash_only and (plan.full or not crashed):
+        if options.csums_after_crash_only and (full or not crashed):
             return None
-        return digest_of(options.csums_alg)
+        return self._digest_of(device) if device.peer.native84 else digest_of(options.csums_alg)
 
     def compare(self, device: PeerDevice, target: Target, fetch: Fetch) -> None:
         """The range is locked: read what we have, and ask about each block of it."""
@@ -71,10 +70,11 @@ class Checksums:
         assert digest is not None
         assert volume.bitmap is not None
         step, start, own = volume.bitmap.block_bytes, fetch.start, memoryview(data)
+        echoed = device.peer.dialect.echoes_block_ids
         frames = bytearray()
         for at in range(0, len(own), step):
             block = own[at : at + step]
-            block_id, size = self.core.next_op(), len(block)
+            block_id, size = self.core.next_op() if echoed else ID_SYNCER, len(block)
             target.asked(block_id, start + at, start + at + size, fetch)
             found = digest(block)
             head = MAGIC_100, volume.number, Cmd.CSUM_RS_REQUEST, 24 + len(found), 0
@@ -145,4 +145,6 @@ class Checksums:
     def _digest_of(self, device: PeerDevice) -> Digest | None:
         """The one the target named at the handshake; should it use another, all blocks just differ."""
         told = device.sync_param
+        if device.peer.native84:
+            return digest_of(told.csums_alg) if told is not None else None
         return digest_of((told.csums_alg if told is not None else "") or self.core.options.csums_alg)

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from bollard.replica.protocol.commands import AfterSplitBrain, WireProtocol
+from bollard.replica.protocol.dialect import MAX_DRBD9
 
 
 class ConfigError(ValueError):
@@ -84,6 +85,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     al_extents: int = 1237
     resync_bytes_per_s: int = 0
     resync_request_bytes: int = 1 << 18
+    max_version: int = MAX_DRBD9
     use_rle: bool = True
     allow_remote_read: bool = True
 

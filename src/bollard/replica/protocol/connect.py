@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import packets as p
+from bollard.replica.protocol.changes84 import goodbye
 from bollard.replica.protocol.commands import Channel, ConnFlag
-from bollard.replica.protocol.dialect import MAX_DRBD9, MIN_DRBD9, Dialect, Feature
+from bollard.replica.protocol.dialect import DRBD84, MIN_DRBD9, Dialect, Feature
 from bollard.replica.protocol.errors import ProtocolError
 from bollard.replica.protocol.events import LinkDown, LinkUp, Received
+from bollard.replica.protocol.features import FEATURES_84
 from bollard.replica.protocol.model import Peer, Phase
 from bollard.replica.protocol.states import ConnState, Role, StateChange, encode_change
 from bollard.replica.protocol.twopc import Transaction, Vote
@@ -50,7 +52,7 @@ class Connector:
         peer.wanted = False
         if peer.phase != Phase.DOWN:
             if peer.connected:
-                self.core.send(peer, p.Disconnect())
+                self.core.send(peer, p.Disconnect() if peer.dialect.drbd9 else goodbye())
             self._lost(peer, ConnState.STAND_ALONE)
         peer.cstate = ConnState.STAND_ALONE
         self.core.out.append(a.HangUp(peer.node_id))
@@ -88,7 +90,13 @@ class Connector:
         peer.resolve_conflicts = event.resolve_conflicts
         self.core.send(
             peer,
-            p.ConnectionFeatures(MIN_DRBD9, int(FEATURES), MAX_DRBD9, self.core.node_id, peer.node_id),
+            p.ConnectionFeatures(
+                min(self.r.peer84.lowest_version(), self.core.options.max_version),
+                int(FEATURES),
+                self.core.options.max_version,
+                self.core.node_id,
+                peer.node_id,
+            ),
         )
         self._watch_setup(peer, _SETUP_TIMEOUT_S)
 
@@ -229,17 +237,22 @@ class Connector:
 
     def on_features(self, peer: Peer, _volume: int, packet: p.ConnectionFeatures) -> None:
         self._expect(peer, Phase.FEATURES, "CONNECTION_FEATURES")
-        version = min(packet.proto_max or packet.proto_min, MAX_DRBD9)
-        if version < max(packet.proto_min, MIN_DRBD9):
+        highest = self.core.options.max_version
+        version = min(packet.proto_max or packet.proto_min, highest)
+        lowest = self.r.peer84.lowest_version()
+        if version < max(packet.proto_min, lowest) or DRBD84 < version < MIN_DRBD9:
             theirs = f"{packet.proto_min}..{packet.proto_max}"
-            reason = f"it speaks protocol {theirs}, {MIN_DRBD9}..{MAX_DRBD9} is wanted"
-            self.stand_alone(peer, reason)
+            reason = f"it speaks protocol {theirs}, {lowest}..{highest} is wanted"
+            why = self.r.peer84.unfit() if version == DRBD84 else ""
+            self.stand_alone(peer, f"{reason}: {why}" if why else reason)
             return
         ids = (packet.sender_node_id, packet.receiver_node_id)
-        if ids != (peer.node_id, self.core.node_id):
+        if version > DRBD84 and ids != (peer.node_id, self.core.node_id):
             self.stand_alone(peer, f"it says that node {ids[0]} talks to node {ids[1]}; check the node ids")
             return
-        self._set_dialect(peer, Dialect(version, FEATURES & Feature(packet.feature_flags & 0x3FF)))
+        features = FEATURES & Feature(packet.feature_flags & 0x3FF)
+        peer.native84 = version == DRBD84 and not any(ids)
+        self._set_dialect(peer, Dialect(version, features if version > DRBD84 else features & FEATURES_84))
         if self.core.options.cram_hmac_alg:
             peer.phase = Phase.AUTH
             peer.challenge = b"".join(self.core.draw_u64().to_bytes(8, "big") for _ in range(8))
@@ -251,21 +264,20 @@ class Connector:
         self._expect(peer, Phase.AUTH, "AUTH_CHALLENGE")
         if packet.challenge == peer.challenge:
             raise ProtocolError("challenge", expected="one of the peer's own", got="ours sent back")
-        self.core.send(peer, p.AuthResponse(self._sign(packet.challenge, self.core.node_id)))
+        self.core.send(peer, p.AuthResponse(self._sign(peer, packet.challenge, self.core.node_id)))
 
     def on_response(self, peer: Peer, _volume: int, packet: p.AuthResponse) -> None:
         self._expect(peer, Phase.AUTH, "AUTH_RESPONSE")
-        if not hmac.compare_digest(packet.response, self._sign(peer.challenge, peer.node_id)):
+        if not hmac.compare_digest(packet.response, self._sign(peer, peer.challenge, peer.node_id)):
             self.stand_alone(peer, "its shared secret is another one; make them equal, then connect")
             return
         self._send_protocol(peer)
 
-    def _sign(self, challenge: bytes, responder: int) -> bytes:
+    def _sign(self, peer: Peer, challenge: bytes, responder: int) -> bytes:
         options = self.core.options
         algorithm = options.cram_hmac_alg.removeprefix("hmac(").removesuffix(")")
-        return hmac.digest(
-            options.shared_secret.encode(), challenge + responder.to_bytes(4, "big"), algorithm
-        )
+        signed = challenge + responder.to_bytes(4, "big") if peer.dialect.drbd9 else challenge
+        return hmac.digest(options.shared_secret.encode(), signed, algorithm)
 
     def _send_protocol(self, peer: Peer) -> None:
         peer.phase = Phase.PROTOCOL
@@ -295,7 +307,9 @@ class Connector:
         peer.phase = Phase.READY
         peer.last_heard_s = self.core.now_s
         self._watch_setup(peer, self.core.options.twopc_timeout_s)
-        if self.core.node_id < peer.node_id:
+        if not peer.dialect.drbd9:
+            self.r.peer84.settings_agreed(peer, wait=peer.native84)
+        elif self.core.node_id < peer.node_id:
             self.try_connect(peer)
 
     # -- the connect transaction

@@ -361,6 +361,19 @@ class Disks:
         if changed or then is not None:
             volume.writer.save(then, flush_data=flush_data)
 
+    def shrink_new(self, volume: Volume, size_bytes: int) -> None:
+        """Another, smaller size for a volume that never held data."""
+        superblock, bitmap = volume.superblock, volume.bitmap
+        assert superblock is not None
+        assert bitmap is not None
+        volume.size_bytes = size_bytes
+        bitmap.resize(size_bytes, new_bits_set=False)
+        sectors = size_bytes // SECTOR_BYTES
+        volume.superblock = msgspec.structs.replace(superblock, effective_size_sectors=sectors)
+        volume.superblock_changed = True
+        self.core.out.append(a.VolumeSize(volume.number, size_bytes))
+        self.refresh(volume)
+
     # -- letting go
 
     def io_error(self, volume: Volume, what: str) -> None:

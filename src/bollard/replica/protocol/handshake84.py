@@ -4,7 +4,7 @@ import msgspec
 
 from bollard.replica.protocol.outcomes import Basis, Decision, Rule, Settings, Side, Strategy
 from bollard.replica.protocol.split_brain import apply_discard_my_data, resolve_split_brain
-from bollard.replica.protocol.states import DiskState
+from bollard.replica.protocol.states import DiskState, Role
 from bollard.replica.protocol.uuids import (
     JUST_CREATED,
     SYNC_UUID_OFFSET,
@@ -78,6 +78,12 @@ def _compare_equal(me: Side, peer: Side) -> Decision:
     my_crash, peer_crash = me.has(UuidFlag.CRASHED_PRIMARY), peer.has(UuidFlag.CRASHED_PRIMARY)
     if not (my_crash or peer_crash):
         return Decision(Rule.BOTH_OFF, Strategy.NO_SYNC, number=40)
+    i_am_primary, peer_is_primary = me.role is Role.PRIMARY, peer.role is Role.PRIMARY
+    if i_am_primary and peer_is_primary:
+        # One crashed, and yet both write in one generation: nothing tells who has what.
+        return Decision(Rule.BOTH_OFF, Strategy.SPLIT_BRAIN, full=True, number=41)
+    if i_am_primary or peer_is_primary:
+        return Decision(Rule.BOTH_OFF, _SOURCE if i_am_primary else _TARGET, number=41)
     i_am_source = not me.resolve_conflicts if my_crash and peer_crash else my_crash
     return Decision(Rule.BOTH_OFF, _SOURCE if i_am_source else _TARGET, number=40)
 

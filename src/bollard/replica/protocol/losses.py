@@ -50,6 +50,9 @@ class Losses:
 
     def _left_behind(self, device: PeerDevice, urgent: bool, *, force: bool) -> None:
         volume = device.volume
+        if not device.peer.dialect.drbd9 and DiskState.INCONSISTENT <= volume.disk <= DiskState.OUTDATED:
+            # The one good copy is the peer's own: a new generation here would part us from it.
+            return
         if force:
             volume.force_new_uuid = True
         self.r.rotation.want(volume, urgent=urgent or bool(volume.held_completions))

@@ -239,6 +239,7 @@ class Peer:
         self.readers = {channel: FrameReader(channel=channel) for channel in Channel}
         self.phase: int = Phase.DOWN
         self.resolve_conflicts = False
+        self.native84 = False
         self.challenge = b""
         self.handshake_sent = False
         self.receiving: ReceivedEpoch | None = None
@@ -251,6 +252,7 @@ class Peer:
             device.wire_state = None
             device.uuids = None
             device.sizes = None
+            device.sync_param = None
             device.plan = None
             device.bitmap_in = None
 

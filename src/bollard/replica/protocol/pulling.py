@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from bollard.replica.protocol.commands import ID_SYNCER
 from bollard.replica.protocol.digests import Digest
 from bollard.replica.protocol.exclusion import Exclusion, RangeCall
 from bollard.replica.protocol.model import Timer
@@ -37,7 +38,8 @@ class Part:
 class Target:
     """One resync on its target. With a `digest` our own blocks are compared before any is fetched.
 
-    `in_flight` has the parts by the id of their request, `in_flight_bytes` also counts what is not asked yet.
+    `in_flight` has the parts by the id of their request, or by their place where the dialect has no ids;
+    `in_flight_bytes` also counts what is not asked yet.
     """
 
     def __init__(self, link: int, start_uuid: int, digest: Digest | None = None) -> None:
@@ -56,17 +58,17 @@ class Target:
 
     def asked(self, block_id: int, start: int, end: int, fetch: Fetch) -> None:
         """A request is on its way."""
-        self.in_flight[block_id] = Part(start, end, fetch)
+        self.in_flight[_key(block_id, start)] = Part(start, end, fetch)
         fetch.parts += 1
 
     def find(self, block_id: int, start: int) -> Part | None:
         """The part that was asked for under this id, if it is still waited for."""
-        part = self.in_flight.get(block_id)
+        part = self.in_flight.get(_key(block_id, start))
         return part if part is not None and part.start == start and not part.writing else None
 
     def settle(self, block_id: int, part: Part, busy: Exclusion) -> None:
         """The part is done with, also after `abandon`; the last one of a range gives the range back."""
-        self.in_flight.pop(block_id, None)
+        self.in_flight.pop(_key(block_id, part.start), None)
         self.in_flight_bytes -= part.end - part.start
         fetch = part.fetch
         fetch.parts -= 1
@@ -83,3 +85,7 @@ class Target:
             fetch.parts = fetch.writes
             if not fetch.parts:
                 busy.leave(fetch)
+
+
+def _key(block_id: int, start: int) -> int:
+    return start if block_id == ID_SYNCER else block_id

@@ -11,6 +11,7 @@ from bollard.replica.protocol import events as e
 from bollard.replica.protocol import packets as p
 from bollard.replica.protocol.agree import Agreement
 from bollard.replica.protocol.changes import Changes
+from bollard.replica.protocol.changes84 import Changes84
 from bollard.replica.protocol.checksums import Checksums
 from bollard.replica.protocol.commands import Channel
 from bollard.replica.protocol.config import ResourceConfig
@@ -25,11 +26,13 @@ from bollard.replica.protocol.membership import Membership
 from bollard.replica.protocol.model import Core, Peer
 from bollard.replica.protocol.news import News
 from bollard.replica.protocol.orders import Orders
+from bollard.replica.protocol.peer84 import Peer84
 from bollard.replica.protocol.promotion import Promotion
 from bollard.replica.protocol.reads import Reads
 from bollard.replica.protocol.receiver import Receiver
 from bollard.replica.protocol.requests import Requests, Routes
 from bollard.replica.protocol.resync import Resync
+from bollard.replica.protocol.resync84 import Resync84
 from bollard.replica.protocol.rotation import Rotation
 from bollard.replica.protocol.sizing import Sizing
 from bollard.replica.protocol.states import DiskState, Role
@@ -69,6 +72,9 @@ class Resource:
         self.promotion = Promotion(self)
         self.orders = Orders(self)
         self.status = Status(self)
+        self.peer84 = Peer84(self)
+        self.changes84 = Changes84(self)
+        self.resync84 = Resync84(self)
         self.handlers = self._packet_handlers()
         self._events = self._event_handlers()
 
@@ -237,6 +243,16 @@ class Resource:
             p.TwoPcCommit: lambda peer, _volume, packet: self.twopc.on_commit(peer, packet),
             p.TwoPcAbort: lambda peer, _volume, packet: self.twopc.on_abort(peer, packet),
         }
+        handlers |= self._handlers84()
         for record in p.Packet.__args__:
             handlers.setdefault(record, connector.ignore)
         return handlers
+
+    def _handlers84(self) -> dict[type, Handler]:
+        return {
+            p.Uuids: self.peer84.on_uuids,
+            p.SyncUuid: self.resync84.on_sync_uuid,
+            p.StateChgReq: self.changes84.on_request,
+            p.StateChgReply: self.changes84.on_reply,
+            p.ConnStChgReq: self.changes84.on_conn_request,
+        }

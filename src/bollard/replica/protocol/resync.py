@@ -10,6 +10,7 @@ from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import packets as p
 from bollard.replica.protocol.bitmap_wire import BitmapReceiver, Runs, slot_packets, wire_bits
 from bollard.replica.protocol.checksums import GROUP_BYTES
+from bollard.replica.protocol.commands import ID_SYNCER
 from bollard.replica.protocol.errors import ProtocolError
 from bollard.replica.protocol.events import Buffer
 from bollard.replica.protocol.exclusion import RangeCall
@@ -20,6 +21,7 @@ from bollard.replica.protocol.generations import (
     start_as_source,
     start_as_target,
 )
+from bollard.replica.protocol.generations84 import corrected
 from bollard.replica.protocol.model import EIO, Peer, PeerDevice
 from bollard.replica.protocol.outcomes import Decision
 from bollard.replica.protocol.pulling import Fetch, Part, Target
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 _BLOCK: Final = 4096
 _RETRY_S: Final = 1.0
+_Refusal = p.NegRsDreply | p.RsCancel | p.RsCancelAhead
 
 
 class Resync:
@@ -56,11 +59,11 @@ class Resync:
             generations = copy_slot(generations, device.peer.node_id, plan.slot)
         if plan.full:
             bitmap.set_all(device.slot)
-        target = self.r.agree.peer_side(device)
+        target, old = self.r.agree.peer_side(device), not device.peer.dialect.drbd9
         generations = start_as_source(
-            generations, target, full=plan.full, fresh_uuid=self.r.rotation.fresh_uuid()
+            generations, target, full=plan.full and not old, fresh_uuid=self.r.rotation.fresh_uuid()
         )
-        self.r.disks.set_generations(volume, generations)
+        self.r.disks.set_generations(volume, corrected(generations, plan, peer=device.peer.node_id))
         volume.crashed_primary = volume.unsettled = False
         if volume.disk == DiskState.CONSISTENT:
             self.r.disks.set_disk(volume, DiskState.UP_TO_DATE)
@@ -68,7 +71,9 @@ class Resync:
         device.repl = ReplState.WF_BITMAP_S
         device.disk = min(device.disk, DiskState.OUTDATED)
         device.bitmap_in = BitmapReceiver(wire_bits(bitmap))
-        self._send_bitmap(device)
+        if old:
+            self.r.news.send_state(device)
+        self.send_bitmap(device)
 
     def start_target(self, device: PeerDevice, plan: Decision) -> None:
         """Our data is older: nothing of it is to be used until the resync is done."""
@@ -89,7 +94,7 @@ class Resync:
         if plan.full:
             bitmap.set_all(device.slot)
         device.repl = ReplState.WF_BITMAP_T
-        digest = self.r.checksums.choose(device, plan)
+        digest = self.r.checksums.choose(device, full=plan.full)
         device.resync = Target(device.peer.link, started.start_uuid, digest)
         device.bitmap_in = BitmapReceiver(wire_bits(bitmap))
         name = device.peer.config.name
@@ -97,7 +102,8 @@ class Resync:
         self.core.log("info", f"volume {volume.number}: target of {name}, {how}")
         self.r.disks.set_disk(volume, min(volume.disk, DiskState.OUTDATED))
 
-    def _send_bitmap(self, device: PeerDevice) -> None:
+    def send_bitmap(self, device: PeerDevice) -> None:
+        """All of the peer's slot."""
         bitmap, slot = device.volume.bitmap, device.slot
         assert bitmap is not None
         for packet in slot_packets(bitmap, slot):
@@ -120,11 +126,12 @@ class Resync:
             return
         device.bitmap_in = None
         if device.repl == ReplState.WF_BITMAP_S:
-            self._source_ready(device)
+            (self.source_ready if peer.dialect.drbd9 else self.r.resync84.source_ready)(device)
         elif device.repl == ReplState.WF_BITMAP_T:
             self._target_ready(device)
 
-    def _source_ready(self, device: PeerDevice) -> None:
+    def source_ready(self, device: PeerDevice) -> None:
+        """Serve requests from now on."""
         device.repl = ReplState.SYNC_SOURCE
         device.disk = DiskState.INCONSISTENT
         self._count(device)
@@ -139,23 +146,28 @@ class Resync:
         assert writer is not None
 
         def bits_saved() -> None:
-            if self.current(device, target):
+            if self.current(device, target) and not device.peer.dialect.drbd9:
+                self.r.resync84.bits_saved(device)
+            elif self.current(device, target):
                 volume.disk = DiskState.INCONSISTENT
                 self.core.changed = True
                 self.r.disks.refresh(volume, flags_saved)
 
         def flags_saved() -> None:
-            if not self.current(device, target):
-                return
-            device.repl = ReplState.SYNC_TARGET
-            self._count(device)
-            self._send_bitmap(device)
-            self.r.news.broadcast(volume)
-            self.r.membership.update()
-            target.running = True
-            self._pull(device, target)
+            if self.current(device, target):
+                self.send_bitmap(device)
+                self.begin_target(device, target)
 
         writer.save_bitmap(bits_saved)
+
+    def begin_target(self, device: PeerDevice, target: Target) -> None:
+        """Ask for blocks from now on."""
+        device.repl = ReplState.SYNC_TARGET
+        self._count(device)
+        self.r.news.broadcast(device.volume)
+        self.r.membership.update()
+        target.running = True
+        self._pull(device, target)
 
     def _count(self, device: PeerDevice) -> None:
         bitmap = device.volume.bitmap
@@ -240,7 +252,7 @@ class Resync:
 
     def ask(self, device: PeerDevice, target: Target, fetch: Fetch) -> None:
         """The range is locked: have all of it sent."""
-        block_id = self.core.next_op()
+        block_id = self.core.next_op() if device.peer.dialect.echoes_block_ids else ID_SYNCER
         target.asked(block_id, fetch.start, fetch.end, fetch)
         packet = p.RsDataRequest(fetch.start >> 9, block_id, fetch.end - fetch.start)
         self.core.send(device.peer, packet, device.volume.number)
@@ -294,19 +306,12 @@ class Resync:
         """The source found the digest equal: nothing to write."""
         self._without_data(peer, number, packet, in_sync=True)
 
-    def on_refused(
-        self, peer: Peer, number: int, packet: p.NegRsDreply | p.RsCancel | p.RsCancelAhead
-    ) -> None:
+    def on_refused(self, peer: Peer, number: int, packet: _Refusal) -> None:
         """The source could not or would not serve a block: it stays out of sync for now."""
         self._without_data(peer, number, packet, in_sync=False)
 
     def _without_data(
-        self,
-        peer: Peer,
-        number: int,
-        packet: p.RsIsInSync | p.NegRsDreply | p.RsCancel | p.RsCancelAhead,
-        *,
-        in_sync: bool,
+        self, peer: Peer, number: int, packet: p.RsIsInSync | _Refusal, *, in_sync: bool
     ) -> None:
         device = peer.devices.get(number)
         target = device.resync if device is not None else None
@@ -358,14 +363,17 @@ class Resync:
         volume = device.volume
         source = self.r.agree.peer_side(device)
         others = [peer.node_id for peer in self.core.diskful_peers() if peer is not device.peer]
-        generations = finish_as_target(
-            self.r.disks.generations(volume),
-            source,
-            start_uuid=target.start_uuid,
-            me=self.core.node_id,
-            others=others,
-        )
-        self.r.disks.set_generations(volume, generations)
+        if device.peer.dialect.drbd9:
+            generations = finish_as_target(
+                self.r.disks.generations(volume),
+                source,
+                start_uuid=target.start_uuid,
+                me=self.core.node_id,
+                others=others,
+            )
+            self.r.disks.set_generations(volume, generations)
+        else:
+            self.r.resync84.finish(device)
         assert volume.bitmap is not None
         for other in self.core.devices(volume):
             if other is not device and other.slot >= 0 and (other.peer.node_id, UNSET) in source.bitmap_uuids:
@@ -449,10 +457,15 @@ class Resync:
             return
         device.volume.bitmap.clean(device.slot, packet.sector << 9, packet.size_bytes)
         device.resynced_bytes += packet.size_bytes
+        if not peer.dialect.drbd9:
+            self.r.resync84.maybe_done(device)
 
     def peer_moved(self, device: PeerDevice, repl: ReplState, before: DiskState) -> None:
         """The peer's replication state: a source that serves us, a target that has finished or given up."""
         target = device.resync
+        if not device.peer.dialect.drbd9:
+            self.r.resync84.maybe_done(device)
+            return
         if target is not None and repl == ReplState.SYNC_SOURCE and not target.source_ready:
             # Before this the source only named the places of new writes; all of those have arrived now.
             target.source_ready = True

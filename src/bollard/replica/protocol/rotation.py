@@ -91,6 +91,10 @@ class Rotation:
     def _rotate_remotely(self, volume: Volume) -> None:
         """Without a disk here: peers keep the generation; what they hold so far must not hang on a cache."""
         core, turn = self.core, volume.rotating
+        if any(not peer.dialect.drbd9 for peer in core.connected_peers()):
+            # A peer of 8.4 makes the new generation when it hears that our disk is gone.
+            self._done(volume)
+            return
         op = FlushOp(volume, 0)
 
         def durable() -> None:

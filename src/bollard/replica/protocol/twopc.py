@@ -75,6 +75,10 @@ class Rules:
         """Find out soon whether this neighbour is still there: the transaction waits for it."""
         raise NotImplementedError
 
+    def ask84(self, tx: Transaction, peer: Peer) -> Vote | None:
+        """A peer of 8.4 takes part in no transaction: its vote, None = it comes later through `replied`."""
+        raise NotImplementedError
+
     def own_masks(self, tx: Transaction) -> tuple[int, int, int]:
         """(reachable, primary, weak) of this node, or (reachable, diskful primaries, sectors) of a resize."""
         raise NotImplementedError
@@ -174,8 +178,13 @@ class TwoPc:
                 vote = Vote.NO
             case p.TwoPcRetry():
                 vote = Vote.RETRY
-        tx.children[peer.node_id] = vote
-        self._count(tx)
+        self.replied(tx, peer, vote)
+
+    def replied(self, tx: Transaction, peer: Peer, vote: Vote) -> None:
+        """The vote of one of those that were asked."""
+        if self.current is tx and peer.node_id in tx.children:
+            tx.children[peer.node_id] = vote
+            self._count(tx)
 
     def on_commit(self, peer: Peer, packet: p.TwoPcCommit) -> None:
         tx = self.current
@@ -220,7 +229,10 @@ class TwoPc:
             tx.weak = third
         tx.timer = core.after(core.options.twopc_timeout_s, lambda: self._timeout(tx))
         for peer in children:
-            core.send(peer, forward, tx.volume)
+            if peer.dialect.drbd9:
+                core.send(peer, forward, tx.volume)
+            else:
+                tx.children[peer.node_id] = self._rules.ask84(tx, peer)
             if peer.connected:
                 self._rules.probe(peer)
         if tx.parent is not None:
@@ -298,7 +310,7 @@ class TwoPc:
     def _to_children(self, tx: Transaction, packet: p.TwoPcAbort | p.TwoPcCommit) -> None:
         for node_id in tx.children:
             peer = self._core.peers.get(node_id)
-            if peer is not None:
+            if peer is not None and peer.dialect.drbd9:
                 self._core.send(peer, packet, tx.volume)
 
     def _reply(self, peer: Peer, packet: _Prepare, vote: Vote, *masks: int) -> None:

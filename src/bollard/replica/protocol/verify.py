@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import packets as p
-from bollard.replica.protocol.commands import OV_ID_IN_SYNC, OV_ID_OUT_OF_SYNC, OvResultCode
-from bollard.replica.protocol.digests import digest_of
+from bollard.replica.protocol.commands import ID_SYNCER, OV_ID_IN_SYNC, OV_ID_OUT_OF_SYNC, OvResultCode
+from bollard.replica.protocol.digests import Digest, digest_of
 from bollard.replica.protocol.errors import ProtocolError
 from bollard.replica.protocol.events import Buffer
 from bollard.replica.protocol.exclusion import RangeCall
@@ -48,7 +48,7 @@ class Verifier:
 
     def start(self, tag: int, device: PeerDevice) -> None:
         """Ask the cluster, then walk the volume."""
-        refusal = self._refusal(device)
+        refusal = self.refusal(device)
         if refusal is not None:
             self.r.answer(tag, a.Code.CONFLICT, refusal[1], number=refusal[0])
             return
@@ -56,7 +56,7 @@ class Verifier:
         tid, me, target = self.r.twopc.prepare_fields(device.peer.node_id)
 
         def ended(vote: Vote, _tx: Transaction) -> None:
-            if vote == Vote.YES and self._refusal(device) is None:
+            if vote == Vote.YES and self.refusal(device) is None:
                 self._begin(device)
                 self.r.answer(tag)
             else:
@@ -68,7 +68,8 @@ class Verifier:
         if not self.r.twopc.start(prepare, volume=device.volume.number, on_end=ended):
             self.r.answer(tag, a.Code.BUSY, "another change is under way; try again", number=-19)
 
-    def _refusal(self, device: PeerDevice) -> tuple[int, str] | None:
+    def refusal(self, device: PeerDevice) -> tuple[int, str] | None:
+        """Why no verify can start now: DRBD's code, and words."""
         name = device.peer.config.name
         if not device.peer.connected:
             return -15, f"{name} is not connected"
@@ -76,16 +77,23 @@ class Verifier:
             return -8, f"a resync or verify with {name} is running"
         if min(device.volume.disk, device.disk) < DiskState.INCONSISTENT:
             return -4, f"{name} and this node must both have a disk"
-        if digest_of(self.core.options.verify_alg) is None:
-            return -14, f"verify-alg {self.core.options.verify_alg!r} is not known here"
+        if self._digest(device) is None:
+            return -14, f"verify-alg {self._algorithm(device)!r} is not known here"
         return None
+
+    def _algorithm(self, device: PeerDevice) -> str:
+        told = device.sync_param if device.peer.native84 else None
+        return told.verify_alg if told is not None else self.core.options.verify_alg
+
+    def _digest(self, device: PeerDevice) -> Digest | None:
+        return digest_of(self._algorithm(device))
 
     def check(self, tx: Transaction) -> Vote:
         if tx.prepare.target_node_id != self.core.node_id:
             return Vote.YES
         peer = self.core.peers.get(tx.initiator)
         device = peer.devices.get(tx.volume) if peer is not None else None
-        return Vote.NO if device is None or self._refusal(device) is not None else Vote.YES
+        return Vote.NO if device is None or self.refusal(device) is not None else Vote.YES
 
     def committed(self, tx: Transaction) -> None:
         peer = self.core.peers.get(tx.initiator)
@@ -93,8 +101,14 @@ class Verifier:
             return
         device = peer.devices.get(tx.volume)
         if device is not None and peer.connected:
-            device.repl = ReplState.VERIFY_T
-            self.r.news.send_state(device)
+            self.enter_target(device)
+
+    def enter_target(self, device: PeerDevice) -> None:
+        """Answer the peer's verify from now on."""
+        device.repl = ReplState.VERIFY_T
+        device.verify_out_of_sync_bytes = 0
+        self.core.changed = True
+        self.r.news.send_state(device)
 
     def _begin(self, device: PeerDevice) -> None:
         device.repl = ReplState.VERIFY_S
@@ -121,7 +135,9 @@ class Verifier:
             self._done(device)
 
     def _ask_range(self, device: PeerDevice, run: Run, start: int, size: int) -> None:
-        block_id = self.core.next_op()
+        echoed = device.peer.dialect.echoes_block_ids
+        block_id = self.core.next_op() if echoed else ID_SYNCER
+        key = block_id if echoed else start
 
         def ask() -> None:
             if device.verify is run:
@@ -131,7 +147,7 @@ class Verifier:
                 device.volume.busy.leave(lock)
 
         lock = RangeCall(start, start + size, ask)
-        run.waiting[block_id] = lock
+        run.waiting[key] = lock
         if device.volume.busy.enter(lock):
             ask()
 
@@ -140,17 +156,18 @@ class Verifier:
         run = device.verify if device is not None else None
         if device is None or run is None:
             return
-        lock = run.waiting.get(packet.block_id)
+        key = packet.block_id if peer.dialect.echoes_block_ids else packet.sector << 9
+        lock = run.waiting.get(key)
         if lock is None or lock.start != packet.sector << 9 or lock.end - lock.start != packet.size_bytes:
             raise ProtocolError("OV_REPLY", expected="an answer to a request", got=f"id {packet.block_id:#x}")
         lock.writing = True
 
         def done(errno: int, data: Buffer) -> None:
-            run.waiting.pop(packet.block_id, None)
+            run.waiting.pop(key, None)
             device.volume.busy.leave(lock)
             if device.verify is not run:
                 return
-            digest = digest_of(self.core.options.verify_alg)
+            digest = self._digest(device)
             assert digest is not None
             code = OvResultCode.SKIPPED if errno else OvResultCode.IN_SYNC
             if not errno and digest(data) != packet.digest:
@@ -218,7 +235,7 @@ class Verifier:
 
         def done(errno: int, data: Buffer) -> None:
             volume.busy.leave(lock)
-            digest = digest_of(self.core.options.verify_alg)
+            digest = self._digest(device)
             if peer.link != link or digest is None:
                 return
             answer = digest(data) if not errno else b"\0"
