@@ -9,7 +9,7 @@ from bollard.domain.answers import Decision
 from bollard.domain.cluster import Cluster
 from bollard.domain.ids import Key, Uuid, key_of
 from bollard.domain.layers import LayerKind, ProviderKind
-from bollard.domain.local import Local, LocalBacking, LocalEngine, LocalExport
+from bollard.domain.local import Local, LocalBacking, LocalEngine, LocalExport, LocalLayer
 from bollard.domain.observed import Observed
 from bollard.domain.resources import Resource, Tombstone
 from bollard.domain.seen import (
@@ -27,6 +27,9 @@ from bollard.domain.steps import (
     CreateMetadata,
     ExportPlain,
     GrowBacking,
+    GrowLayers,
+    LowerLayers,
+    RaiseLayers,
     RemoveBacking,
     RemoveExport,
     RemoveReplication,
@@ -86,6 +89,9 @@ class Machine:
                 self.complete.add(step.volume_uuid)
 
 
+COMPANION_POOL = "fast"
+
+
 def carried_out(local: Local, step: Step) -> Local:
     """What is there after a step; asserts what a real machine would refuse or regret."""
     backings = {backing.volume_uuid: backing for backing in local.backings}
@@ -103,12 +109,32 @@ def carried_out(local: Local, step: Step) -> Local:
             backings[step.volume_uuid] = msgspec.structs.replace(old, size_kib=step.size_kib)
         case RemoveBacking():
             assert step.volume_uuid not in served, "removed while it is served"
+            assert not backings[step.volume_uuid].layers, "removed under its layers"
+            users = [one for one in backings.values() if one.layers and one.number == step.number]
+            assert not (users and backings[step.volume_uuid].pool == COMPANION_POOL), (
+                "removed beside its user"
+            )
             del backings[step.volume_uuid]
         case CreateMetadata():
             old = backings[step.volume_uuid]
             assert not old.metadata, "metadata over metadata"
+            assert len(old.made) == len(old.layers), "metadata under a layer"
             assert step.volume_uuid not in served, "metadata under a running engine"
             backings[step.volume_uuid] = msgspec.structs.replace(old, metadata=True)
+        case RaiseLayers() | GrowLayers():
+            (volume,) = (one for one in step.target.volumes if one.number == step.number)
+            old = backings[volume.uuid]
+            assert all(layer.companion_uuid in backings for layer in volume.layers if layer.companion_uuid)
+            layers = tuple(LocalLayer(layer.kind, layer.size_kib) for layer in volume.layers)
+            assert volume.gross_kib is not None
+            assert old.size_kib >= volume.gross_kib, "layers larger than their storage"
+            assert isinstance(step, RaiseLayers) or len(old.layers) == len(layers), "grown while closed"
+            made = tuple(layer.kind for layer in layers)
+            backings[volume.uuid] = msgspec.structs.replace(old, layers=layers, made=made, active=True)
+        case LowerLayers():
+            old = backings[step.volume_uuid]
+            assert step.volume_uuid not in served, "closed while it is served"
+            backings[step.volume_uuid] = msgspec.structs.replace(old, layers=(), active=not old.block)
         case ConfigureReplication() | ExportPlain():
             engine = _configured(
                 step.target, backings, engine, replicated=isinstance(step, ConfigureReplication)
@@ -131,7 +157,7 @@ def carried_out(local: Local, step: Step) -> Local:
             assert engine.uuid == step.uuid
             engine = None
     ordered = tuple(sorted(backings.values(), key=lambda backing: backing.volume_uuid))
-    return Local(local.name, ordered, engine)
+    return Local(local.name, ordered, engine=engine)
 
 
 def _configured(

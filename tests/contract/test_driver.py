@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from bollard.domain.ids import ResourceName, Uuid
-from bollard.domain.layers import ProviderKind
+from bollard.domain.layers import LayerKind, ProviderKind
 from bollard.domain.local import LocalBacking
-from bollard.domain.steps import CreateBacking, CreateMetadata, GrowBacking, RemoveBacking
+from bollard.domain.steps import CreateBacking, GrowBacking, RemoveBacking
 from bollard.domain.targets import TargetPool
 from bollard.satellite.drivers import PROVIDERS, Provider
-from bollard.satellite.host.base import Host, HostError
+from bollard.satellite.host.base import Host, HostError, Marks
 from bollard.satellite.host.local import LocalFiles
 from bollard.sim.engine import Mesh
 from bollard.sim.host import POOL_FOLDER, SimMachine
@@ -70,9 +70,12 @@ def test_grow_and_mark(use: Callable[[Body], None]) -> None:
         grow = GrowBacking(NAME, "pool", 0, LIFE, 2048)
         assert await provider.grow(grow, pool, host)
         assert not await provider.grow(grow, pool, host)
-        await provider.mark(CreateMetadata(NAME, "pool", 0, LIFE, 0, 7, 1024), pool, host)
         (seen,) = await provider.observe(pool, host)
-        assert (seen.local.size_kib, seen.local.metadata) == (2048, True)
+        await provider.mark(seen, pool, Marks(metadata=True), host)
+        await provider.mark(seen, pool, Marks(made=(LayerKind.LUKS,)), host)
+        (seen,) = await provider.observe(pool, host)
+        local = seen.local
+        assert (local.size_kib, local.metadata, local.made) == (2048, True, (LayerKind.LUKS,))
 
     use(body)
 

@@ -3,6 +3,15 @@
 import msgspec
 
 from bollard.domain.ids import ResourceName, Uuid
+from bollard.domain.layers import LayerKind
+
+
+class LocalLayer(msgspec.Struct, frozen=True):
+    """A device layer that is open on a volume's storage."""
+
+    kind: LayerKind
+    size_kib: int
+    """What it gives to the layer above."""
 
 
 class LocalBacking(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -18,6 +27,16 @@ class LocalBacking(msgspec.Struct, frozen=True, omit_defaults=True):
 
     It is not asked of the disk: metadata that cannot be found now (a grown device whose metadata has not
     moved yet, a damaged block) must never lead to fresh metadata over good data."""
+    made: tuple[LayerKind, ...] = ()
+    """The device layers that were made on it once, by such marks, the lowest first."""
+    layers: tuple[LocalLayer, ...] = ()
+    """The device layers that are open on it now, the lowest first."""
+    block: bool = False
+    """Whether it is a block device, which can be used without being served."""
+    active: bool = True
+    """Whether its device is there to be opened."""
+    unit_kib: int = 0
+    """Sizes are rounded up to multiples of this by the pool."""
 
 
 class LocalSnapshot(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -223,6 +223,16 @@ def drbd_options(*maps: Mapping[str, str], sections: tuple[str, ...]) -> Props:
     return found
 
 
+def under(*maps: Mapping[str, str], prefix: str) -> Props:
+    """The effective properties of a namespace, nearest map first, keys without the prefix."""
+    found: Props = {}
+    for props in reversed(maps):
+        found.update(
+            {key.removeprefix(prefix): value for key, value in props.items() if key.startswith(prefix)}
+        )
+    return found
+
+
 def _free(key: str, scope: Scope) -> bool:
     if key.startswith(AUX):
         return True

@@ -153,6 +153,17 @@ class ResourcePhase(StrEnum):
     EVACUATING = "evacuating"
 
 
+class Companion(msgspec.Struct, frozen=True):
+    """Storage beside a volume's own that one of its layers needs: a cache's data."""
+
+    kind: LayerKind
+    """The layer that it is for."""
+    uuid: Uuid
+    pool: str
+    size_kib: int
+    """Decided once: it does not follow the volume."""
+
+
 class VolumeOnNode(msgspec.Struct, frozen=True, omit_defaults=True):
     """The node's part of one volume."""
 
@@ -166,6 +177,12 @@ class VolumeOnNode(msgspec.Struct, frozen=True, omit_defaults=True):
 
     True from the creation of the first replicas until this one was seen up to date, so that a disk that is
     lost later is never taken as equal."""
+    companions: tuple[Companion, ...] = ()
+
+    @property
+    def uuids(self) -> tuple[Uuid, ...]:
+        """The marks of all storage of this volume here."""
+        return (self.uuid, *(companion.uuid for companion in self.companions))
 
 
 class Resource(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="resource"):

@@ -6,17 +6,25 @@ A step names what it touches by uuid, so that a name that is used again can neve
 import msgspec
 
 from bollard.domain.ids import ResourceName, SnapshotName, Uuid
+from bollard.domain.nodes import Props
 from bollard.domain.targets import TargetResource
 
 
 class CreateBacking(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
-    """Make storage of `size_kib` that reads as zeroes and carries `volume_uuid` as its mark."""
+    """Make storage of `size_kib` that carries `volume_uuid` as its mark.
+
+    It reads as zeroes, but for a pool whose kind is not `planning.sizes.zero_filled`: there its ends do.
+    """
 
     resource: ResourceName
     pool: str
     number: int
     volume_uuid: Uuid
     size_kib: int
+    suffix: str = ""
+    """Follows the resource in the storage's name: empty for data, `.cache` and the like for a companion."""
+    options: Props = {}
+    """Effective properties `StorDriver/...` of the volume, keys without that namespace."""
 
 
 class GrowBacking(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
@@ -93,7 +101,10 @@ class RestoreBacking(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
 
 
 class RaiseLayers(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
-    """Make (where there are none yet) and open the device layers of a volume, the lowest first."""
+    """Activate a volume's storage, then make (where there are none yet) and open its device layers.
+
+    The lowest first; what is open already stays as it is.
+    """
 
     target: TargetResource
     number: int
@@ -107,7 +118,7 @@ class GrowLayers(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
 
 
 class LowerLayers(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
-    """Close the device layers of a volume, the highest first, so that its storage is free."""
+    """Close the device layers of a volume, the highest first, then deactivate its storage: it is free."""
 
     resource: ResourceName
     pool: str
@@ -176,6 +187,9 @@ Step = (
     | TakeSnapshot
     | DropSnapshot
     | RestoreBacking
+    | RaiseLayers
+    | GrowLayers
+    | LowerLayers
     | CreateMetadata
     | ConfigureReplication
     | ResizeReplication

@@ -66,7 +66,18 @@ class TargetVolume(msgspec.Struct, frozen=True, omit_defaults=True):
     """The data generation a fresh replica starts with; None: it must be synchronised."""
     layers: tuple[TargetLayer, ...] = ()
     """Device layers above the storage, the lowest first; STORAGE and DRBD are not among them."""
+    block: bool = False
+    """Whether the pool's storage is a block device: without replication it is used as it is, not served."""
+    zeroed: bool = True
+    """Whether what its storage grows by reads as zeroes on every node, so that it needs no sync."""
+    storage: Props = {}
+    """Effective properties `StorDriver/...`, keys without that namespace: for when storage is made."""
     props: Props = {}
+
+    @property
+    def device(self) -> bool:
+        """Whether the layer above gets a block device."""
+        return self.gross_kib is not None and (self.block or bool(self.layers))
 
 
 class TargetPeer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -115,6 +126,13 @@ class TargetResource(msgspec.Struct, frozen=True, omit_defaults=True):
     def key(self) -> Key:
         """The key of the satellite's queue."""
         return key_of(self.name)
+
+    @property
+    def storage_uuids(self) -> set[Uuid]:
+        """The marks of all storage that it names: its volumes and their layers' companions."""
+        layers = (layer for volume in self.volumes for layer in volume.layers)
+        beside = {layer.companion_uuid for layer in layers if layer.companion_uuid is not None}
+        return {volume.uuid for volume in self.volumes} | beside
 
 
 class Target(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -17,6 +17,9 @@ from bollard.domain.steps import (
     CreateMetadata,
     ExportPlain,
     GrowBacking,
+    GrowLayers,
+    LowerLayers,
+    RaiseLayers,
     RemoveBacking,
     RemoveExport,
     RemoveReplication,
@@ -34,8 +37,8 @@ def diff(target: TargetResource | None, tombstones: Iterable[Tombstone], local: 
 
     `tombstones` are those of this name. After any prefix, a new diff leads to the same end. Order: an old
     life's engine, then its backings, go before anything new is made; backings exist and have metadata before
-    the engine runs on them; a backing grows before the engine is told; an engine lets go of a backing before
-    it is destroyed.
+    the engine runs on them; a backing grows before its layers, and they before the engine is told; an engine
+    lets go of a backing, and its layers close, before it is destroyed.
     """
     buried = tuple(tombstones)
     steps: list[Step] = []
@@ -44,26 +47,25 @@ def diff(target: TargetResource | None, tombstones: Iterable[Tombstone], local: 
         steps.append(_stop(local, engine))
         engine = None
     doomed = _doomed(target, buried, local)
-    served = {volume.volume_uuid for volume in engine.volumes} if engine is not None else set()
-    steps += [_remove(local, backing) for backing in doomed if backing.volume_uuid not in served]
+    held = _held(buried, engine)
+    steps += _destroy(local, [backing for backing in doomed if backing.volume_uuid not in held])
     if target is not None:
         foreign = engine is not None and engine.uuid != target.uuid
         steps += _build(target, local, None if foreign else engine)
-    steps += [
-        _remove(local, backing)
-        for backing in doomed
-        if backing.volume_uuid in served and _let_go(target, backing)
-    ]
-    return tuple(steps)
+    freed = [one for one in doomed if one.volume_uuid in held and _let_go(target, one)]
+    return (*steps, *_destroy(local, freed))
 
 
 def fingerprint(target: TargetResource) -> str:
     """A digest of all that the engine's configuration depends on (secrets included, but not readable).
 
-    What only matters while something is made (the first generation), and what is a request rather than a
-    configuration (an online verify), is left out.
+    What only matters while something is made (the first generation, storage, layers), and what is a request
+    rather than a configuration (an online verify), is left out.
     """
-    volumes = tuple(msgspec.structs.replace(volume, current_gi=None) for volume in target.volumes)
+    volumes = tuple(
+        msgspec.structs.replace(volume, current_gi=None, layers=(), storage={}, zeroed=True)
+        for volume in target.volumes
+    )
     replication = target.replication
     if replication is not None:
         replication = msgspec.structs.replace(replication, verify_request=0)
@@ -79,7 +81,8 @@ def finished(tombstones: Iterable[Tombstone], local: Local) -> tuple[Uuid, ...]:
     return tuple(
         stone.resource_uuid
         for stone in tombstones
-        if stone.resource_uuid != running and not any(volume.uuid in there for volume in stone.volumes)
+        if stone.resource_uuid != running
+        and not any(uuid in there for volume in stone.volumes for uuid in volume.uuids)
     )
 
 
@@ -98,10 +101,17 @@ def _stop(local: Local, engine: LocalEngine) -> Step:
 
 def _doomed(target: TargetResource | None, buried: tuple[Tombstone, ...], local: Local) -> list[LocalBacking]:
     """Backings that a tombstone names and no target wants."""
-    named = {volume.uuid for stone in buried for volume in stone.volumes}
-    wanted = {volume.uuid for volume in target.volumes} if target is not None else set()
+    named = {uuid for stone in buried for volume in stone.volumes for uuid in volume.uuids}
+    wanted = target.storage_uuids if target is not None else set()
     assert not named & wanted, "a volume cannot be both wanted and buried"
     return [backing for backing in local.backings if backing.volume_uuid in named]
+
+
+def _held(buried: tuple[Tombstone, ...], engine: LocalEngine | None) -> set[Uuid]:
+    """The marks of what the engine still uses, companions of its volumes' layers included."""
+    served = {volume.volume_uuid for volume in engine.volumes} if engine is not None else set()
+    volumes = [volume for stone in buried for volume in stone.volumes if volume.uuid in served]
+    return {uuid for volume in volumes for uuid in volume.uuids}
 
 
 def _let_go(target: TargetResource | None, backing: LocalBacking) -> bool:
@@ -109,8 +119,19 @@ def _let_go(target: TargetResource | None, backing: LocalBacking) -> bool:
     return target is not None and all(volume.uuid != backing.volume_uuid for volume in target.volumes)
 
 
-def _remove(local: Local, backing: LocalBacking) -> Step:
-    return RemoveBacking(local.name, backing.pool, backing.number, backing.volume_uuid)
+def _destroy(local: Local, backings: list[LocalBacking]) -> list[Step]:
+    """Layers first: the companions that they use are among the backings."""
+    return [
+        *(_lower(local, backing) for backing in backings if backing.layers),
+        *(
+            RemoveBacking(local.name, backing.pool, backing.number, backing.volume_uuid)
+            for backing in backings
+        ),
+    ]
+
+
+def _lower(local: Local, backing: LocalBacking) -> Step:
+    return LowerLayers(local.name, backing.pool, backing.number, backing.volume_uuid)
 
 
 def _build(target: TargetResource, local: Local, engine: LocalEngine | None) -> list[Step]:
@@ -118,20 +139,28 @@ def _build(target: TargetResource, local: Local, engine: LocalEngine | None) -> 
     served = {volume.number: volume for volume in engine.volumes} if engine is not None else {}
     steps: list[Step] = []
     for volume in target.volumes:
+        steps += _companion_steps(target, volume, there)
         steps += _backing_steps(target, volume, there.get(volume.uuid), served.get(volume.number))
     if not target.active:
-        return steps
+        mine = [backing for uuid, backing in there.items() if uuid in target.storage_uuids]
+        idle = [one for one in mine if one.layers or (one.block and one.active)]
+        return [*steps, *(_lower(local, backing) for backing in sorted(idle, key=_layers_first))]
     if target.replication is None:
         return [*steps, *_export_steps(target, there, engine)]
     # The engine grows before it gets the new configuration, which names the new size.
     steps += [
-        ResizeReplication(target.name, target.uuid, volume.number, volume.size_kib)
+        ResizeReplication(target.name, target.uuid, volume.number, volume.size_kib, volume.zeroed)
         for volume in target.volumes
         if (now := served.get(volume.number)) is not None and _too_small(volume, now)
     ]
-    if engine is None or engine.fingerprint != fingerprint(target) or _serves_more(target, engine):
+    raised = any(isinstance(step, RaiseLayers) for step in steps)
+    if engine is None or raised or engine.fingerprint != fingerprint(target) or _serves_more(target, engine):
         steps.append(ConfigureReplication(target))
     return steps
+
+
+def _layers_first(backing: LocalBacking) -> bool:
+    return not backing.layers
 
 
 def _serves_more(target: TargetResource, engine: LocalEngine) -> bool:
@@ -145,6 +174,25 @@ def _too_small(volume: TargetVolume, now: LocalExport) -> bool:
     return same_disk and 0 < now.size_kib < volume.size_kib
 
 
+def _companion_steps(
+    target: TargetResource, volume: TargetVolume, there: dict[Uuid, LocalBacking]
+) -> list[Step]:
+    """Storage that the volume's layers need beside its own; it never changes its size."""
+    return [
+        CreateBacking(
+            resource=target.name,
+            pool=layer.pool,
+            number=volume.number,
+            volume_uuid=layer.companion_uuid,
+            size_kib=layer.companion_kib,
+            suffix=f".{layer.kind.lower()}",
+            options=volume.storage,
+        )
+        for layer in volume.layers
+        if volume.gross_kib is not None and layer.companion_uuid and layer.companion_uuid not in there
+    ]
+
+
 def _backing_steps(
     target: TargetResource, volume: TargetVolume, backing: LocalBacking | None, now: LocalExport | None
 ) -> list[Step]:
@@ -154,20 +202,41 @@ def _backing_steps(
     name, gross = target.name, volume.gross_kib
     steps: list[Step] = []
     if backing is None:
-        steps.append(CreateBacking(name, volume.pool, volume.number, volume.uuid, gross))
+        steps.append(
+            CreateBacking(name, volume.pool, volume.number, volume.uuid, gross, options=volume.storage)
+        )
     elif backing.size_kib < gross:
         steps.append(GrowBacking(name, backing.pool, volume.number, volume.uuid, gross))
     elif backing.size_kib > gross and target.replication is None and _may_shrink(volume, backing):
         steps.append(ShrinkBacking(name, backing.pool, volume.number, volume.uuid, gross))
+    if target.active:
+        steps += _layer_steps(target, volume, backing)
     running = now is not None and now.volume_uuid == volume.uuid
-    if target.replication is not None and not running and (backing is None or not backing.metadata):
+    formatted = running or (backing is not None and backing.metadata)
+    if target.replication is not None and not formatted and (target.active or not volume.layers):
         steps.append(_metadata(target, volume, target.replication))
     return steps
 
 
+def _layer_steps(target: TargetResource, volume: TargetVolume, backing: LocalBacking | None) -> list[Step]:
+    """The device layers of one volume, open and as large as they should be; an active device without any."""
+    if backing is None:
+        return [RaiseLayers(target, volume.number)] if volume.layers else []
+    wanted = [layer.kind for layer in volume.layers]
+    there = [layer.kind for layer in backing.layers]
+    if not backing.active or there[: len(wanted)] != wanted:
+        return [RaiseLayers(target, volume.number)]
+    small = any(
+        now.size_kib < layer.size_kib for now, layer in zip(backing.layers, volume.layers, strict=False)
+    )
+    return [GrowLayers(target, volume.number)] if small else []
+
+
 def _may_shrink(volume: TargetVolume, backing: LocalBacking) -> bool:
-    """Rounding up by the provider is not a wish to shrink: only whole MiB of difference are."""
-    return volume.gross_kib is not None and backing.size_kib - volume.gross_kib >= _ROUNDING_KIB
+    """Rounding up by the provider is not a wish to shrink, and layers do not follow."""
+    assert volume.gross_kib is not None, volume
+    least_kib = max(_ROUNDING_KIB, backing.unit_kib)
+    return not volume.layers and backing.size_kib - volume.gross_kib >= least_kib
 
 
 _ROUNDING_KIB = 1024
@@ -189,6 +258,10 @@ def _metadata(target: TargetResource, volume: TargetVolume, replication: TargetR
 def _export_steps(
     target: TargetResource, there: dict[Uuid, LocalBacking], engine: LocalEngine | None
 ) -> list[Step]:
+    """A served volume for each; none where all are block devices, which are used as they are."""
+    if target.volumes and all(volume.device for volume in target.volumes):
+        mine = engine is not None and engine.uuid == target.uuid and not engine.replicated
+        return [RemoveExport(target.name, target.uuid)] if mine else []
     served = {volume.number: volume for volume in engine.volumes} if engine is not None else {}
     changed = any(
         (now := served.get(volume.number)) is None

@@ -3,6 +3,7 @@
 from bollard.domain import props
 from bollard.domain.cluster import Cluster
 from bollard.domain.ids import DEFAULT_POOL, NodeName, key_of
+from bollard.domain.layers import LayerKind
 from bollard.domain.nodes import Node, Props, StoragePool
 from bollard.domain.resources import Connection, Resource, ResourceDefinition, VolumeDefinition
 
@@ -11,9 +12,11 @@ __all__ = [
     "connection_maps",
     "definition_maps",
     "group_props",
+    "layer_maps",
     "pool_maps",
     "replication_maps",
     "stor_pool_name",
+    "storage_maps",
     "volume_group_props",
     "volume_maps",
 ]
@@ -68,6 +71,46 @@ def volume_maps(
         volume_group_props(cluster, definition, volume.number),
         *rest[1:],
     )
+
+
+def storage_maps(
+    cluster: Cluster, definition: ResourceDefinition, resource: Resource, volume: VolumeDefinition
+) -> tuple[Props, ...]:
+    """How storage and LUKS are made: V > R > pool > node > VD > RD > VG > RG > controller."""
+    own, of_resource, of_volume, of_template, of_definition, of_group, of_node, of_all = volume_maps(
+        cluster, definition, resource, volume
+    )
+    pool = next((one.pool for one in resource.volumes if one.number == volume.number), "")
+    found = cluster.pool(resource.node, pool)
+    of_pool = found.props if found is not None else _NONE
+    near = (own, of_resource, of_pool, of_node)
+    return (*near, of_volume, of_definition, of_template, of_group, of_all)
+
+
+def layer_maps(
+    cluster: Cluster,
+    definition: ResourceDefinition,
+    resource: Resource,
+    volume: VolumeDefinition,
+    *,
+    kind: LayerKind,
+) -> tuple[Props, ...]:
+    """Options of a device layer; WRITECACHE: V > VD > RD > VG > RG > node > controller.
+
+    CACHE, BCACHE: VD > VG > R > RD > RG > node > controller. NVME: RD > RG > controller. LUKS: as storage.
+    """
+    own, of_resource, of_volume, of_template, of_definition, of_group, of_node, of_all = volume_maps(
+        cluster, definition, resource, volume
+    )
+    match kind:
+        case LayerKind.WRITECACHE:
+            return (own, of_volume, of_definition, of_template, of_group, of_node, of_all)
+        case LayerKind.CACHE | LayerKind.BCACHE:
+            return (of_volume, of_template, of_resource, of_definition, of_group, of_node, of_all)
+        case LayerKind.NVME:
+            return (of_definition, of_group, of_all)
+        case _:
+            return storage_maps(cluster, definition, resource, volume)
 
 
 def connection_maps(

@@ -1,22 +1,25 @@
 """How much may still be put into a pool, with oversubscription. Reads reports and wishes, decides nothing."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from bollard.domain import props
 from bollard.domain.cluster import Cluster
 from bollard.domain.layers import THIN_PROVIDERS, LayerKind, ProviderKind
-from bollard.domain.nodes import StoragePool
+from bollard.domain.nodes import Props, StoragePool
 from bollard.domain.resources import ResourceDefinition, VolumeDefinition
 from bollard.domain.seen import SeenPool
 from bollard.domain.units import UNLIMITED_KIB, align_up
 from bollard.planning import effective
-from bollard.planning.layers import drbd
+from bollard.planning.layers.stack import levels, net_kib
 from bollard.planning.world import World
 
 __all__ = [
     "THIN_RATIO_DEFAULT",
     "UNLIMITED",
     "Space",
+    "block_device",
     "gross_of",
     "net_of",
     "peer_slots_of",
@@ -35,6 +38,8 @@ EXTENT_KIB = {
 }
 """Allocation units where they are not 1 KiB."""
 
+_BLOCK = frozenset({ProviderKind.LVM, ProviderKind.LVM_THIN, ProviderKind.ZFS, ProviderKind.ZFS_THIN})
+
 _NOT_ZEROED = frozenset({ProviderKind.LVM, ProviderKind.STORAGE_SPACES, ProviderKind.EBS_INIT})
 
 
@@ -52,6 +57,11 @@ class Space(msgspec.Struct, frozen=True):
 def zero_filled(provider: ProviderKind) -> bool:
     """Whether new volumes of this provider read as zeroes, so that replicas need no first sync."""
     return provider not in _NOT_ZEROED
+
+
+def block_device(provider: ProviderKind) -> bool:
+    """Whether volumes of this provider are block devices."""
+    return provider in _BLOCK
 
 
 def storage_class(provider: ProviderKind) -> str:
@@ -115,11 +125,15 @@ def gross_of(
     peer_slots: int,
     provider: ProviderKind = ProviderKind.FILE_THIN,
     size_kib: int | None = None,
+    options: Mapping[LayerKind, Props] | None = None,
 ) -> int:
-    """What the lowest device of a volume must hold, in whole extents of the provider."""
+    """What the lowest device of a volume must hold, in whole extents of the provider.
+
+    `options` are those of the device layers, as `planning.layers.stack` takes them.
+    """
     size = volume.size_kib if size_kib is None else size_kib
-    if LayerKind.DRBD in stack and not volume.gross_size:
-        size = drbd.gross_kib(size, peer_slots)
+    if not volume.gross_size:
+        size = levels(size, stack, peer_slots=peer_slots, options=options or {})[-1].size_kib
     return align_up(size, EXTENT_KIB.get(provider, 4))
 
 
@@ -129,9 +143,10 @@ def net_of(
     *,
     peer_slots: int,
     size_kib: int | None = None,
+    options: Mapping[LayerKind, Props] | None = None,
 ) -> int:
     """What users get of a volume."""
     size = volume.size_kib if size_kib is None else size_kib
-    if LayerKind.DRBD in stack and volume.gross_size:
-        return drbd.net_kib(align_up(size, 4), peer_slots)
+    if volume.gross_size and any(kind is not LayerKind.STORAGE for kind in stack):
+        return net_kib(size, stack, peer_slots=peer_slots, options=options or {})
     return size

@@ -7,7 +7,7 @@ from bollard.domain import props
 from bollard.domain.cluster import Change, Cluster, Put, Record
 from bollard.domain.ids import Key, Uuid, key_of
 from bollard.domain.layers import LayerKind, ProviderKind
-from bollard.domain.nodes import Node, StoragePool, StoragePoolDefinition
+from bollard.domain.nodes import Node, Props, StoragePool, StoragePoolDefinition
 from bollard.domain.procedures import Procedure, Verb
 from bollard.domain.resources import (
     Connection,
@@ -25,6 +25,7 @@ from bollard.domain.resources import (
 )
 from bollard.domain.targets import (
     Target,
+    TargetLayer,
     TargetPeer,
     TargetPool,
     TargetReplication,
@@ -33,11 +34,21 @@ from bollard.domain.targets import (
 )
 from bollard.planning import effective, sizes
 from bollard.planning.layers import drbd
+from bollard.planning.layers.stack import DEVICE_LAYERS, levels
 
 __all__ = ["target_for", "target_pools", "target_resource", "touched"]
 
 _OPTIONS = ("Resource", "Net", "Disk", "PeerDevice", "Handlers")
 _PEER_OPTIONS = ("Net", "PeerDevice")
+_STOR_DRIVER = "StorDriver/"
+_HOW_TO_MAKE = ("Lvcreate", "Zfscreate", "ZfsSnapshot", "Zfs/", "WaitTimeoutAfterCreate")
+_NAMESPACES = {
+    LayerKind.LUKS: ("Luks/", "StorDriver/Luks"),
+    LayerKind.CACHE: ("Cache/",),
+    LayerKind.WRITECACHE: ("Writecache/",),
+    LayerKind.BCACHE: ("BCache/",),
+    LayerKind.NVME: ("NVMe/",),
+}
 
 
 def target_for(node: str, cluster: Cluster) -> Target:
@@ -106,21 +117,95 @@ def _target_volume(
     slots = resource.peer_slots or drbd.PEER_SLOTS_DEFAULT
     stack = resource.layer_stack
     pool = cluster.pool(resource.node, on_node.pool)
+    provider = pool.provider if pool is not None else ProviderKind.FILE_THIN
+    options = layer_options(cluster, definition, resource, volume)
     gross = None
     if resource.diskful:
-        provider = pool.provider if pool is not None else ProviderKind.FILE_THIN
-        gross = sizes.gross_of(volume, stack, peer_slots=slots, provider=provider)
+        gross = sizes.gross_of(volume, stack, peer_slots=slots, provider=provider, options=options)
+    net = sizes.net_of(volume, stack, peer_slots=slots, options=options)
+    held_kib = held_back.get(volume.number)
     maps = effective.volume_maps(cluster, definition, resource, volume)
     return TargetVolume(
         number=volume.number,
         uuid=on_node.uuid,
-        size_kib=sizes.net_of(volume, stack, peer_slots=slots, size_kib=held_back.get(volume.number)),
+        size_kib=net
+        if held_kib is None
+        else sizes.net_of(volume, stack, peer_slots=slots, size_kib=held_kib, options=options),
         pool=on_node.pool,
         gross_kib=gross,
         minor=volume.minor,
         current_gi=volume.current_gi if on_node.day0 and resource.diskful else None,
+        layers=_layers(on_node, stack, options, net_kib=net, peer_slots=slots) if resource.diskful else (),
+        block=resource.diskful and sizes.block_device(provider),
+        zeroed=not resource.diskful or _zeroed(cluster, definition, volume.number),
+        storage=_storage(cluster, definition, resource, volume) if resource.diskful else {},
         props=props.drbd_options(maps[0], maps[2], maps[3], sections=("Disk",)),
     )
+
+
+def layer_options(
+    cluster: Cluster, definition: ResourceDefinition, resource: Resource, volume: VolumeDefinition
+) -> dict[LayerKind, Props]:
+    """Effective options of each device layer of a volume on a node, keys without their namespace.
+
+    Of LUKS: `FormatOptions`, `OpenOptions` and `AllowDiscards`.
+    """
+    found: dict[LayerKind, Props] = {}
+    for kind in resource.layer_stack:
+        if kind not in DEVICE_LAYERS:
+            continue
+        maps = effective.layer_maps(cluster, definition, resource, volume, kind=kind)
+        options: Props = {}
+        for prefix in _NAMESPACES[kind]:
+            options |= props.under(*maps, prefix=prefix)
+        found[kind] = options
+    return found
+
+
+def _layers(
+    on_node: VolumeOnNode,
+    stack: tuple[LayerKind, ...],
+    options: dict[LayerKind, Props],
+    *,
+    net_kib: int,
+    peer_slots: int,
+) -> tuple[TargetLayer, ...]:
+    companions = {companion.kind: companion for companion in on_node.companions}
+    found = []
+    for level in levels(net_kib, stack, peer_slots=peer_slots, options=options):
+        if level.kind not in DEVICE_LAYERS:
+            continue
+        beside = companions.get(level.kind)
+        found.append(
+            TargetLayer(
+                kind=level.kind,
+                size_kib=level.size_kib,
+                pool=beside.pool if beside is not None else "",
+                companion_uuid=beside.uuid if beside is not None else None,
+                companion_kib=beside.size_kib if beside is not None else 0,
+                options=options[level.kind],
+            )
+        )
+    return tuple(reversed(found))
+
+
+def _zeroed(cluster: Cluster, definition: ResourceDefinition, number: int) -> bool:
+    """Whether new storage of a volume reads as zeroes wherever it has a disk."""
+    pools = (
+        cluster.pool(resource.node, on_node.pool)
+        for resource in cluster.resources_of(definition.name)
+        for on_node in resource.volumes
+        if resource.diskful and on_node.number == number
+    )
+    return all(pool is None or sizes.zero_filled(pool.provider) for pool in pools)
+
+
+def _storage(
+    cluster: Cluster, definition: ResourceDefinition, resource: Resource, volume: VolumeDefinition
+) -> Props:
+    maps = effective.storage_maps(cluster, definition, resource, volume)
+    found = props.under(*maps, prefix=_STOR_DRIVER)
+    return {key: value for key, value in found.items() if key.startswith(_HOW_TO_MAKE)}
 
 
 def _replication(

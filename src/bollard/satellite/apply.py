@@ -13,6 +13,9 @@ from bollard.domain.steps import (
     DropSnapshot,
     ExportPlain,
     GrowBacking,
+    GrowLayers,
+    LowerLayers,
+    RaiseLayers,
     RemoveBacking,
     RemoveExport,
     RemoveReplication,
@@ -23,8 +26,9 @@ from bollard.domain.steps import (
     TakeSnapshot,
 )
 from bollard.domain.targets import TargetPool, TargetResource
+from bollard.satellite import layering
 from bollard.satellite.drivers import LAYERS, PROVIDERS, Provider
-from bollard.satellite.host.base import BackingSeen, Host, HostError
+from bollard.satellite.host.base import BackingSeen, Host, HostError, Marks
 from bollard.satellite.sight import Sight
 
 __all__ = ["apply", "pool_of"]
@@ -58,11 +62,14 @@ async def apply(step: Step, pools: Pools, sight: Sight, host: Host) -> bool:
                 cause=f"Pools of the kind of '{step.pool}' only grow volumes.",
                 name=step.resource,
             )
+        case RaiseLayers() | GrowLayers() | LowerLayers():
+            return await _layer_step(step, pools, host)
         case CreateMetadata():
             pool, provider = pool_of(step.pool, pools)
             backing = await _backing(step.resource, step.pool, step.volume_uuid, pools, host)
-            await layer.format(step, await provider.activate(backing, host), host)
-            await provider.mark(step, pool, host)
+            path = backing.top if backing.layers else await provider.activate(backing, host)
+            await layer.format(step, path, host)
+            await provider.mark(backing, pool, Marks(metadata=True), host)
             return True
         case ConfigureReplication() | ExportPlain():
             return await _open(step.target, pools, sight, host)
@@ -91,6 +98,27 @@ async def _snapshot_step(
             return await provider.restore(step, pool, host)
         case _:
             assert_never(step)
+
+
+async def _layer_step(step: RaiseLayers | GrowLayers | LowerLayers, pools: Pools, host: Host) -> bool:
+    if isinstance(step, LowerLayers):
+        _, provider = pool_of(step.pool, pools)
+        backing = await _backing(step.resource, step.pool, step.volume_uuid, pools, host)
+        return await layering.lower(backing, provider, host)
+    (volume,) = (one for one in step.target.volumes if one.number == step.number)
+    name = step.target.name
+    pool, provider = pool_of(volume.pool, pools)
+    backing = await _backing(name, volume.pool, volume.uuid, pools, host)
+    if isinstance(step, GrowLayers):
+        return await layering.grow(volume, backing, host)
+    companions: dict[LayerKind, str] = {}
+    for layer in volume.layers:
+        if layer.companion_uuid is not None:
+            _, keeper = pool_of(layer.pool, pools)
+            beside = await _backing(name, layer.pool, layer.companion_uuid, pools, host)
+            companions[layer.kind] = await keeper.activate(beside, host, block=True)
+    await layering.raise_(volume, backing, companions, (provider, pool), host)
+    return True
 
 
 def pool_of(name: str, pools: Pools) -> tuple[TargetPool, Provider]:
@@ -122,13 +150,13 @@ async def _open(target: TargetResource, pools: Pools, sight: Sight, host: Host) 
             if backing is None:
                 backing = await _backing(target.name, volume.pool, volume.uuid, pools, host)
             backings[volume.number] = backing
-            paths[volume.number] = await provider.activate(backing, host)
+            paths[volume.number] = backing.top if backing.layers else await provider.activate(backing, host)
     return await LAYERS[LayerKind.DRBD].open(target, backings, paths, host)
 
 
 async def _backing(resource: str, pool_name: str, uuid: Uuid, pools: Pools, host: Host) -> BackingSeen:
     pool, provider = pool_of(pool_name, pools)
-    for seen in await provider.observe(pool, host, resource):
+    for seen in await layering.observe(provider, pool, host, resource):
         if seen.local.volume_uuid == uuid:
             return seen
     raise HostError(

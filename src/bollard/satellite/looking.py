@@ -3,6 +3,7 @@
 import msgspec
 
 from bollard.domain.ids import DISKLESS_POOL, Key, key_of
+from bollard.satellite import layering
 from bollard.satellite.apply import pool_of
 from bollard.satellite.engine_watch import EngineWatch
 from bollard.satellite.host.base import BackingSeen, Host, HostError
@@ -28,7 +29,7 @@ class Looking:
         specs = await self._specs("")
         statuses = {status.name: status for status in await self._statuses("")}
         by_key: dict[Key, list[BackingSeen]] = {}
-        for seen in backings:
+        for seen in await layering.with_layers(backings, self._host):
             by_key.setdefault(key_of(seen.resource), []).append(seen)
         specs_by_key: dict[Key, list[ResourceSpec]] = {}
         for spec in specs:
@@ -47,7 +48,7 @@ class Looking:
         backings: list[BackingSeen] = []
         for pool_name in self._pools(key):
             pool, provider = pool_of(pool_name, self._wishes.pools)
-            backings += await provider.observe(pool, self._host, name)
+            backings += await layering.observe(provider, pool, self._host, name)
         specs: list[ResourceSpec] = []
         statuses: dict[str, ResourceStatus] = {}
         for known in sorted({*self._engine.names.get(key, ()), name}):
@@ -74,9 +75,13 @@ class Looking:
     def _pools(self, key: Key) -> list[str]:
         target = self._wishes.resources.get(key)
         names = [volume.pool for volume in target.volumes if volume.gross_kib is not None] if target else []
-        names += [volume.pool for stone in self._wishes.stones(key) for volume in stone.volumes]
+        names += [layer.pool for volume in target.volumes for layer in volume.layers] if target else []
+        buried = [volume for stone in self._wishes.stones(key) for volume in stone.volumes]
+        names += [volume.pool for volume in buried]
+        names += [companion.pool for volume in buried for companion in volume.companions]
         by_key = {key_of(name): name for name in names}
         by_key.pop(key_of(DISKLESS_POOL), None)
+        by_key.pop(key_of(""), None)
         return list(by_key.values())
 
     async def _specs(self, name: str) -> list[ResourceSpec]:

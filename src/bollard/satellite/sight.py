@@ -43,7 +43,7 @@ def local_of(name: ResourceName, sight: Sight, fingerprint: str) -> Local:
 
 
 def _engine(spec: ResourceSpec, sight: Sight, fingerprint: str) -> LocalEngine:
-    owners = {seen.path: seen.local.volume_uuid for seen in sight.backings}
+    owners = {seen.top: seen.local.volume_uuid for seen in sight.backings}
     devices = _devices(sight.status)
     exports = []
     for volume in spec.volumes:
@@ -108,15 +108,26 @@ def _volume(
         disk_state = "Created" if backing is not None else "DUnknown"
     else:
         disk_state = device.disk_state if device is not None else "DUnknown"
+    device_path = export_uri(target.name, volume.number, nbd_socket) if device is not None else ""
+    size_kib = device.size if device is not None else 0
+    if target.replication is None and volume.device and backing is not None and _usable(volume, backing):
+        device_path = backing.top
+        size_kib = backing.local.layers[-1].size_kib if backing.layers else backing.local.size_kib
     return SeenVolume(
         number=volume.number,
-        device_path=export_uri(target.name, volume.number, nbd_socket) if device is not None else "",
+        device_path=device_path,
         backing_path=backing.path if backing is not None else "",
-        size_kib=device.size if device is not None else 0,
+        size_kib=size_kib,
         allocated_kib=backing.allocated_kib if backing is not None else 0,
         disk_state=disk_state,
         quorum=device.quorum if device is not None else True,
+        problem=backing.problem if backing is not None else None,
     )
+
+
+def _usable(volume: TargetVolume, backing: BackingSeen) -> bool:
+    """Whether the block device that users open is there."""
+    return backing.local.active and len(backing.layers) == len(volume.layers)
 
 
 def problem_of(stone: Tombstone, problem: Problem, revision: int) -> SeenResource:

@@ -38,9 +38,13 @@ class Wishes:
 
     def volume_uuids(self) -> frozenset[Uuid]:
         """Every volume that a target or a tombstone names."""
-        wanted = {volume.uuid for target in self.resources.values() for volume in target.volumes}
+        wanted = {uuid for target in self.resources.values() for uuid in target.storage_uuids}
         doomed = {
-            volume.uuid for stones in self._stones.values() for stone in stones for volume in stone.volumes
+            uuid
+            for stones in self._stones.values()
+            for stone in stones
+            for volume in stone.volumes
+            for uuid in volume.uuids
         }
         return frozenset(wanted | doomed)
 

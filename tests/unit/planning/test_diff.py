@@ -8,13 +8,16 @@ from hypothesis import strategies as st
 from bollard.domain.ids import NodeName, ResourceName, Uuid
 from bollard.domain.layers import LayerKind
 from bollard.domain.local import Local, LocalBacking, LocalEngine
-from bollard.domain.resources import DiskKind, Tombstone, VolumeOnNode
+from bollard.domain.resources import Companion, DiskKind, Tombstone, VolumeOnNode
 from bollard.domain.steps import (
     ConfigureReplication,
     CreateBacking,
     CreateMetadata,
     ExportPlain,
     GrowBacking,
+    GrowLayers,
+    LowerLayers,
+    RaiseLayers,
     RemoveBacking,
     RemoveExport,
     RemoveReplication,
@@ -22,9 +25,15 @@ from bollard.domain.steps import (
     ShrinkBacking,
     Step,
 )
-from bollard.domain.targets import TargetPeer, TargetReplication, TargetResource, TargetVolume
+from bollard.domain.targets import (
+    TargetLayer,
+    TargetPeer,
+    TargetReplication,
+    TargetResource,
+    TargetVolume,
+)
 from bollard.planning.diff import diff, fingerprint, finished
-from planning_lab import carried_out
+from planning_lab import COMPANION_POOL, carried_out
 
 NAME = ResourceName("vol")
 DRBD, STORAGE = LayerKind.DRBD, LayerKind.STORAGE
@@ -46,7 +55,7 @@ def resource(
 ) -> TargetResource:
     diskful = all(one.gross_kib is not None for one in volumes)
     peer = TargetPeer(NodeName("n2"), 1, "10.0.0.2", port)
-    replication = TargetReplication(0, "10.0.0.1", 7000, "hush", (peer,))
+    replication = TargetReplication(0, "10.0.0.1", 7000, secret="hush", peers=(peer,))
     return TargetResource(
         name=NAME,
         uuid=Uuid(uuid),
@@ -200,6 +209,110 @@ def test_wanting_what_is_buried_is_a_mistake_of_ours() -> None:
         diff(resource("r1", volume(0, "v0")), (stone("t1", "v0"),), local)
 
 
+def layered(one: TargetVolume) -> TargetVolume:
+    """The volume on LUKS, with a cache above that."""
+    if one.gross_kib is None:
+        return one
+    luks = TargetLayer(LayerKind.LUKS, one.gross_kib, "hush")
+    cache = TargetLayer(
+        LayerKind.WRITECACHE,
+        one.gross_kib,
+        pool=COMPANION_POOL,
+        companion_uuid=Uuid(one.uuid + "-c"),
+        companion_kib=512,
+    )
+    return msgspec.structs.replace(one, gross_kib=one.gross_kib + 16384, layers=(luks, cache))
+
+
+def layered_stone(uuid: str, *volumes: TargetVolume) -> Tombstone:
+    return Tombstone(
+        NodeName("n1"),
+        NAME,
+        Uuid(uuid),
+        tuple(
+            VolumeOnNode(
+                one.number,
+                one.uuid,
+                one.pool,
+                companions=tuple(
+                    Companion(layer.kind, layer.companion_uuid, layer.pool, layer.companion_kib)
+                    for layer in one.layers
+                    if layer.companion_uuid
+                ),
+            )
+            for one in volumes
+            if one.gross_kib
+        ),
+    )
+
+
+def test_layers_stand_between_storage_and_engine() -> None:
+    target = resource("r1", layered(volume(0, "v0")))
+    assert words(diff(target, (), Local(NAME))) == [
+        "CreateBacking",
+        "CreateBacking",
+        "RaiseLayers",
+        "CreateMetadata",
+        "ConfigureReplication",
+    ]
+    local = settled(target, (), Local(NAME))
+    (made, _) = (step for step in diff(target, (), Local(NAME)) if isinstance(step, CreateBacking))
+    assert (made.volume_uuid, made.suffix, made.size_kib) == (Uuid("v0-c"), ".writecache", 512)
+    assert words(diff(None, (layered_stone("r1", *target.volumes),), local)) == [
+        "RemoveReplication",
+        "LowerLayers",
+        "RemoveBacking",
+        "RemoveBacking",
+    ]
+    grown = resource("r1", layered(volume(0, "v0", 20480)))
+    assert words(diff(grown, (), local)) == [
+        "GrowBacking",
+        "GrowLayers",
+        "ResizeReplication",
+        "ConfigureReplication",
+    ]
+
+
+def test_layers_that_are_closed_are_opened_before_the_engine_is_told() -> None:
+    target = resource("r1", layered(volume(0, "v0")))
+    local = settled(target, (), Local(NAME))
+    closed = tuple(msgspec.structs.replace(one, layers=()) for one in local.backings)
+    booted = msgspec.structs.replace(local, backings=closed)
+    assert words(diff(target, (), booted)) == ["RaiseLayers", "ConfigureReplication"]
+
+
+def test_a_secret_of_a_layer_is_nothing_to_the_engine() -> None:
+    target = resource("r1", layered(volume(0, "v0")))
+    one = target.volumes[0]
+    other = msgspec.structs.replace(one, layers=(msgspec.structs.replace(one.layers[0], secret="new"),))
+    changed = msgspec.structs.replace(target, volumes=(other,))
+    assert fingerprint(changed) == fingerprint(target)
+
+
+def on_device(one: TargetVolume) -> TargetVolume:
+    return msgspec.structs.replace(one, block=True)
+
+
+def test_plain_block_devices_are_used_as_they_are() -> None:
+    target = resource("r1", on_device(volume(0, "v0")), replicated=False)
+    assert words(diff(target, (), Local(NAME))) == ["CreateBacking"]
+    backing = LocalBacking("thin", 0, Uuid("v0"), 12288, block=True, unit_kib=4096)
+    assert diff(target, (), Local(NAME, (backing,))) == ()
+    asleep = msgspec.structs.replace(backing, active=False)
+    assert words(diff(target, (), Local(NAME, (asleep,)))) == ["RaiseLayers"]
+    idle = msgspec.structs.replace(target, active=False)
+    assert words(diff(idle, (), Local(NAME, (backing,)))) == ["LowerLayers"]
+    assert diff(idle, (), Local(NAME, (asleep,))) == ()
+
+
+def test_growth_is_clean_only_where_it_reads_as_zeroes() -> None:
+    target = resource("r1", volume(0, "v0"))
+    local = settled(target, (), Local(NAME))
+    thick = msgspec.structs.replace(volume(0, "v0", 20480), zeroed=False)
+    (resize,) = (one for one in diff(resource("r1", thick), (), local) if isinstance(one, ResizeReplication))
+    assert not resize.assume_clean
+
+
 @st.composite
 def histories(draw: st.DrawFn) -> list[tuple[TargetResource | None, tuple[Tombstone, ...], int]]:
     """Targets one after the other, as decisions make them, each with how many steps are carried out."""
@@ -207,6 +320,7 @@ def histories(draw: st.DrawFn) -> list[tuple[TargetResource | None, tuple[Tombst
     stones: list[Tombstone] = []
     life = 0
     present: TargetResource | None = None
+    with_layers = draw(st.booleans())
     for serial in range(1, draw(st.integers(2, 7))):
         kinds = ["create"] if present is None else ["delete", "grow", "toggle", "port", "idle", "volume"]
         kind = draw(st.sampled_from(kinds))
@@ -214,36 +328,35 @@ def histories(draw: st.DrawFn) -> list[tuple[TargetResource | None, tuple[Tombst
             life += 1
             replicated = draw(st.booleans())
             volumes = [volume(number, f"v{serial}-{number}") for number in range(draw(st.integers(0, 2)))]
+            volumes = [layered(one) for one in volumes] if with_layers else volumes
             present = resource(f"r{life}", *volumes, replicated=replicated)
         elif kind == "delete":
-            stones.append(stone(present.uuid, *(one.uuid for one in present.volumes if one.gross_kib)))
+            stones.append(layered_stone(present.uuid, *present.volumes))
             present = None
         else:
-            present, buried = changed(present, kind, serial)
+            present, buried = changed(present, kind, serial, with_layers=with_layers)
             stones += buried
-        wishes.append((present, tuple(stones), draw(st.integers(0, 6))))
+        wishes.append((present, tuple(stones), draw(st.integers(0, 8))))
     return wishes
 
 
-def changed(present: TargetResource, kind: str, serial: int) -> tuple[TargetResource, list[Tombstone]]:
+def changed(
+    present: TargetResource, kind: str, serial: int, *, with_layers: bool
+) -> tuple[TargetResource, list[Tombstone]]:
     replicated = present.replication is not None
     if kind == "grow":
-        volumes = tuple(
-            msgspec.structs.replace(
-                one, size_kib=one.size_kib * 2, gross_kib=one.gross_kib and one.size_kib * 2 + 40
-            )
-            for one in present.volumes
-        )
-        return msgspec.structs.replace(present, volumes=volumes), []
+        return msgspec.structs.replace(present, volumes=tuple(map(doubled, present.volumes))), []
     if kind == "idle":
         return msgspec.structs.replace(present, active=not present.active), []
     if kind == "toggle" and replicated:
-        had = [one.uuid for one in present.volumes if one.gross_kib]
+        had = [one for one in present.volumes if one.gross_kib]
         volumes = tuple(
             volume(one.number, f"v{serial}-{one.number}", one.size_kib, disk=not one.gross_kib)
             for one in present.volumes
         )
-        return msgspec.structs.replace(present, volumes=volumes), [stone(f"t{serial}", *had)] if had else []
+        volumes = tuple(map(layered, volumes)) if with_layers else volumes
+        buried = [layered_stone(f"t{serial}", *had)] if had else []
+        return msgspec.structs.replace(present, volumes=volumes), buried
     if kind == "port" and present.replication is not None:
         peer = TargetPeer(NodeName("n2"), 1, "10.0.0.2", 7000 + serial)
         replication = msgspec.structs.replace(present.replication, peers=(peer,))
@@ -251,8 +364,17 @@ def changed(present: TargetResource, kind: str, serial: int) -> tuple[TargetReso
     if kind == "volume" and present.volumes:
         gone = present.volumes[-1]
         left = msgspec.structs.replace(present, volumes=present.volumes[:-1])
-        return left, [stone(f"t{serial}", gone.uuid)] if gone.gross_kib else []
+        return left, [layered_stone(f"t{serial}", gone)] if gone.gross_kib else []
     return present, []
+
+
+def doubled(one: TargetVolume) -> TargetVolume:
+    size_kib = one.size_kib * 2
+    if one.gross_kib is None:
+        return msgspec.structs.replace(one, size_kib=size_kib)
+    layers = tuple(msgspec.structs.replace(layer, size_kib=size_kib + 40) for layer in one.layers)
+    gross_kib = size_kib + 40 + (16384 if layers else 0)
+    return msgspec.structs.replace(one, size_kib=size_kib, gross_kib=gross_kib, layers=layers)
 
 
 @settings(max_examples=400, deadline=None)
@@ -266,9 +388,13 @@ def test_any_history_of_wishes_and_cuts_converges(
     target, stones, _ = wishes[-1]
     local = settled(target, stones, local)
     assert set(finished(stones, local)) == {one.resource_uuid for one in stones}
-    wanted = {one.uuid for one in target.volumes if one.gross_kib} if target is not None else set()
-    assert {backing.volume_uuid for backing in local.backings} == wanted
+    named = [one for one in target.volumes if one.gross_kib] if target is not None else []
+    wanted = {one.uuid for one in named} | {layer.companion_uuid for one in named for layer in one.layers}
+    assert {backing.volume_uuid for backing in local.backings} == wanted - {None}
     runs = target is not None and target.active
+    assert all(bool(backing.layers) is (runs and bool(backing.made)) for backing in local.backings)
+    if target is not None and target.replication is None and named:
+        runs = runs and not all(one.device for one in named)
     assert (local.engine is not None) is runs
 
 
@@ -289,7 +415,7 @@ def test_every_prefix_of_a_plan_is_a_start_of_another(
 
 def test_a_stranger_under_our_name_is_not_touched() -> None:
     engine = LocalEngine(Uuid("stranger"), replicated=True)
-    steps = diff(resource("r1", volume(0, "v0")), (), Local(NAME, (), engine))
+    steps = diff(resource("r1", volume(0, "v0")), (), Local(NAME, engine=engine))
     assert not any(isinstance(step, RemoveReplication | RemoveExport | RemoveBacking) for step in steps)
 
 
@@ -299,6 +425,9 @@ STEP_KINDS = (
     CreateMetadata,
     ExportPlain,
     GrowBacking,
+    GrowLayers,
+    LowerLayers,
+    RaiseLayers,
     RemoveBacking,
     RemoveExport,
     RemoveReplication,
@@ -312,4 +441,4 @@ def test_steps_can_be_stored_and_read_back() -> None:
     steps = diff(resource("r2", volume(0, "w0", 20480)), (stone("r1", "v0"),), local)
     decoder = msgspec.json.Decoder(tuple[Step, ...])
     assert decoder.decode(msgspec.json.encode(steps)) == steps
-    assert len(STEP_KINDS) == 10
+    assert len(STEP_KINDS) == 13

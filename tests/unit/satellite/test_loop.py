@@ -44,7 +44,7 @@ def replicated(name: str, mine: int, uuid: str, *, gi: str | None = "1234567890A
         DiskKind.DISKFUL,
         layer_stack=DEFAULT_STACK,
         volumes=(volume,),
-        replication=TargetReplication(mine, f"10.0.0.{mine}", 7000, "secret", peers),
+        replication=TargetReplication(mine, f"10.0.0.{mine}", 7000, secret="secret", peers=peers),
     )
 
 

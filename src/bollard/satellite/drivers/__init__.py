@@ -18,14 +18,14 @@ from bollard.domain.steps import (
     RestoreBacking,
     TakeSnapshot,
 )
-from bollard.domain.targets import TargetPool, TargetResource
+from bollard.domain.targets import TargetLayer, TargetPool, TargetResource
 from bollard.satellite.drivers.diskless import Diskless
 from bollard.satellite.drivers.file import File
 from bollard.satellite.drivers.file_thin import FileThin
 from bollard.satellite.drivers.replication import Replication
-from bollard.satellite.host.base import BackingSeen, Host, SnapshotSeen
+from bollard.satellite.host.base import BackingSeen, Host, LayerMark, LayerSeen, Marks, SnapshotSeen
 
-__all__ = ["LAYERS", "PROVIDERS", "Layer", "Provider"]
+__all__ = ["DEVICE_LAYERS", "LAYERS", "PROVIDERS", "DeviceLayer", "Layer", "Provider"]
 
 
 class Provider(Protocol):
@@ -52,14 +52,14 @@ class Provider(Protocol):
     async def remove(self, step: RemoveBacking, pool: TargetPool, host: Host, /) -> bool:
         """Destroy it if it carries this volume's mark; anything else stays."""
 
-    async def activate(self, backing: BackingSeen, host: Host, /) -> str:
-        """Make it usable for the layer above; the path to open."""
+    async def activate(self, backing: BackingSeen, host: Host, /, *, block: bool = False) -> str:
+        """Make it usable for the layer above; the path to open: of a block device when `block`."""
 
     async def deactivate(self, backing: BackingSeen, host: Host, /) -> bool:
         """The reverse."""
 
-    async def mark(self, step: CreateMetadata, pool: TargetPool, host: Host, /) -> None:
-        """Remember, on the storage itself, that the layer above has written its metadata."""
+    async def mark(self, backing: BackingSeen, pool: TargetPool, marks: Marks, host: Host, /) -> None:
+        """Remember, durably and on the storage itself, what the layers above have made; adds, never takes."""
 
     async def observe_snapshots(
         self, pool: TargetPool, host: Host, resource: str | None = None, /
@@ -83,8 +83,33 @@ class Provider(Protocol):
         """
 
 
+class DeviceLayer(Protocol):
+    """A layer that makes one block device of another. Verbs raise HostError, as a provider's do."""
+
+    @property
+    def kind(self) -> LayerKind:
+        """As the API names it."""
+
+    async def observe(self, host: Host, /) -> tuple[LayerSeen, ...]:
+        """All of this kind that are open on the machine, by one shared look (`host.shared.look`)."""
+
+    async def raise_(self, layer: TargetLayer, lower: str, mark: LayerMark, host: Host, /) -> str:
+        """Open it on the device at `lower`, and make it before if it never was; the path of its device.
+
+        With `mark.made` what is there is opened, whatever it looks like. Without, the device is probed
+        first: what carries this mark already is finished and opened; HostError `device-has-data` when it
+        carries anything else. One that is open already stays as it is.
+        """
+
+    async def grow(self, layer: TargetLayer, seen: LayerSeen, mark: LayerMark, host: Host, /) -> bool:
+        """Take all of the device below, which has grown; whether it changed."""
+
+    async def lower(self, seen: LayerSeen, mark: LayerMark, host: Host, /) -> bool:
+        """Write out what it holds back and close it; HostError `busy` while somebody uses it."""
+
+
 class Layer(Protocol):
-    """A layer above storage."""
+    """The layer that serves a resource."""
 
     @property
     def kind(self) -> LayerKind:
@@ -114,3 +139,4 @@ PROVIDERS: Final[Mapping[ProviderKind, Provider]] = {
     driver.kind: driver for driver in (Diskless(), File(), FileThin())
 }
 LAYERS: Final[Mapping[LayerKind, Layer]] = {driver.kind: driver for driver in (Replication(),)}
+DEVICE_LAYERS: Final[Mapping[LayerKind, DeviceLayer]] = {}

@@ -4,7 +4,6 @@ from bollard.domain.layers import ProviderKind
 from bollard.domain.seen import SeenPool
 from bollard.domain.steps import (
     CreateBacking,
-    CreateMetadata,
     DropSnapshot,
     GrowBacking,
     RemoveBacking,
@@ -13,7 +12,7 @@ from bollard.domain.steps import (
 )
 from bollard.domain.targets import TargetPool
 from bollard.domain.units import UNLIMITED_KIB
-from bollard.satellite.host.base import BackingSeen, Host, HostError, SnapshotSeen
+from bollard.satellite.host.base import BackingSeen, Host, HostError, Marks, SnapshotSeen
 
 __all__ = ["Diskless"]
 
@@ -42,14 +41,14 @@ class Diskless:
         """There is nothing to remove."""
         return False
 
-    async def activate(self, backing: BackingSeen, _host: Host) -> str:
+    async def activate(self, backing: BackingSeen, _host: Host, *, block: bool = False) -> str:  # noqa: ARG002
         raise _no_disk(backing.resource, backing.local.number, None)
 
     async def deactivate(self, _backing: BackingSeen, _host: Host) -> bool:
         return False
 
-    async def mark(self, step: CreateMetadata, pool: TargetPool, _host: Host) -> None:
-        raise _no_disk(step.resource, step.number, pool)
+    async def mark(self, backing: BackingSeen, pool: TargetPool, _marks: Marks, _host: Host) -> None:
+        raise _no_disk(backing.resource, backing.local.number, pool)
 
     async def observe_snapshots(
         self, _pool: TargetPool, _host: Host, _resource: str | None = None

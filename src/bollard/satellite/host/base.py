@@ -10,8 +10,11 @@ from typing import Protocol
 import msgspec
 
 from bollard.domain.errors import DomainError, Subject
+from bollard.domain.ids import Uuid
+from bollard.domain.layers import LayerKind
 from bollard.domain.local import LocalBacking, LocalSnapshot
 from bollard.domain.seen import Problem
+from bollard.satellite.host.shared import Shared
 from bollard.wire.engine import Event, Reply, Request
 
 __all__ = [
@@ -23,6 +26,9 @@ __all__ = [
     "Files",
     "Host",
     "HostError",
+    "LayerMark",
+    "LayerSeen",
+    "Marks",
     "Runner",
     "SnapshotSeen",
     "Space",
@@ -77,6 +83,21 @@ class Space(msgspec.Struct, frozen=True):
     read_only: bool = False
 
 
+class LayerSeen(msgspec.Struct, frozen=True):
+    """A device layer that is open, by whomever: what it is is known by what it stands on."""
+
+    kind: LayerKind
+    path: str
+    """To open it by."""
+    device: str
+    """`MAJOR:MINOR` of its block device."""
+    below: tuple[str, ...]
+    """`MAJOR:MINOR` of what it stands on: the layer or storage below it, then its companion if it has one."""
+    size_kib: int
+    secret: bool = False
+    """Whether it keeps others from reading what is below."""
+
+
 class BackingSeen(msgspec.Struct, frozen=True):
     """One backing that carries our mark, and what reports want to know of it."""
 
@@ -84,6 +105,38 @@ class BackingSeen(msgspec.Struct, frozen=True):
     path: str
     allocated_kib: int
     local: LocalBacking
+    device: str = ""
+    """`MAJOR:MINOR` while it is a block device that is there; empty otherwise."""
+    layers: tuple[LayerSeen, ...] = ()
+    """Those open on it, the lowest first."""
+    problem: Problem | None = None
+    """What is wrong with it, although it can be used."""
+
+    @property
+    def top(self) -> str:
+        """What the layer above opens: the highest layer, or the storage itself."""
+        return self.layers[-1].path if self.layers else self.path
+
+
+class Marks(msgspec.Struct, frozen=True):
+    """What storage remembers of the layers above it, for as long as it lives."""
+
+    metadata: bool = False
+    """DRBD metadata was written on it."""
+    made: tuple[LayerKind, ...] = ()
+    """These device layers were made on it, the lowest first."""
+
+
+class LayerMark(msgspec.Struct, frozen=True):
+    """Whose a device layer is: one life of one volume on this node."""
+
+    resource: str
+    number: int
+    volume_uuid: Uuid
+    made: bool
+    """Whether this layer was made on the storage once: then what is there is opened, never made anew."""
+    companion: str = ""
+    """The opened device beside the volume, for layers that need one."""
 
 
 class SnapshotSeen(msgspec.Struct, frozen=True):
@@ -94,6 +147,8 @@ class SnapshotSeen(msgspec.Struct, frozen=True):
     path: str
     allocated_kib: int
     local: LocalSnapshot
+    made: tuple[LayerKind, ...] = ()
+    """Device layers that its content has, the lowest first."""
 
 
 class Files(Protocol):
@@ -193,3 +248,5 @@ class Host:
     """The Unix socket on which the data process serves all volumes, as exports `RESOURCE/NUMBER`."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """What is fixed for the life of the process: uname, os_variant, version."""
+    shared: Shared = field(default_factory=Shared)
+    """Looks at the whole machine that many passes share, and locks."""

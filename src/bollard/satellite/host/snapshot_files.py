@@ -58,7 +58,7 @@ def _seen(pool: str, folder: str, kept: Kept, marked: Marked) -> SnapshotSeen:
         complete=kept.made and marked.file is not None,
     )
     allocated = marked.file.allocated_bytes // KIB if marked.file is not None else 0
-    return SnapshotSeen(kept.resource, posixpath.join(folder, marked.name), allocated, local)
+    return SnapshotSeen(kept.resource, posixpath.join(folder, marked.name), allocated, local, kept.layers)
 
 
 async def snapshot(files: Files, pool: TargetPool, step: TakeSnapshot) -> bool:
@@ -69,7 +69,8 @@ async def snapshot(files: Files, pool: TargetPool, step: TakeSnapshot) -> bool:
         return False
     path = there.path if there is not None else await _free_path(files, pool, step)
     size_kib = volume.local.size_kib
-    kept = Kept(step.resource, step.number, step.snapshot, step.snapshot_uuid, size_kib)
+    layers = volume.local.made
+    kept = Kept(step.resource, step.number, step.snapshot, step.snapshot_uuid, size_kib, layers=layers)
     await files.write(snapshot_marker_name(path), encode_kept(kept))
     await files.copy(volume.path, path, size_kib * KIB)
     await files.write(snapshot_marker_name(path), encode_kept(msgspec.structs.replace(kept, made=True)))
@@ -98,6 +99,7 @@ async def restore(files: Files, pool: TargetPool, step: RestoreBacking, *, thick
             raise _missing(pool, step)
         if not path:
             path = await free_path(files, pool, step.resource, step.number)
+            owner = msgspec.structs.replace(owner, layers=source.made)
             await files.write(marker_name(path), encode_owner(owner))
         content_kib = min(step.content_kib or source.local.size_kib, source.local.size_kib)
         await files.copy(source.path, path, content_kib * KIB)

@@ -15,10 +15,10 @@ from bollard.domain.errors import Subject
 from bollard.domain.ids import Uuid, key_of
 from bollard.domain.local import LocalBacking
 from bollard.domain.seen import SeenPool
-from bollard.domain.steps import CreateBacking, CreateMetadata, GrowBacking, RemoveBacking
+from bollard.domain.steps import CreateBacking, GrowBacking, RemoveBacking
 from bollard.domain.targets import TargetPool
 from bollard.domain.units import KIB
-from bollard.satellite.host.base import BackingSeen, Files, FileSeen, HostError
+from bollard.satellite.host.base import BackingSeen, Files, FileSeen, HostError, Marks
 from bollard.satellite.tools.backing_file import (
     MARKER_SUFFIX,
     Owner,
@@ -35,13 +35,16 @@ __all__ = [
     "folder_of",
     "free_path",
     "grow",
-    "mark_metadata",
+    "mark",
+    "mark_loop",
     "observe",
     "observe_pool",
     "owner_of",
     "remove",
 ]
 
+LOOP: Final = "loop"
+"""Stands for the device of a file that may have a loop device, until that is looked for."""
 FOLDER_KEYS: Final = ("StorDriver/StorPoolName", "StorDriver/FileDir")
 
 
@@ -87,8 +90,10 @@ def _backing(pool: str, path: str, owner: Owner, file: FileSeen | None) -> Backi
         volume_uuid=Uuid(owner.volume_uuid),
         size_kib=file.size_bytes // KIB if file is not None else 0,
         metadata=owner.metadata,
+        made=owner.layers,
     )
-    return BackingSeen(owner.resource, path, file.allocated_bytes // KIB if file is not None else 0, local)
+    allocated_kib = file.allocated_bytes // KIB if file is not None else 0
+    return BackingSeen(owner.resource, path, allocated_kib, local, device=LOOP if owner.loop else "")
 
 
 async def create(files: Files, pool: TargetPool, step: CreateBacking, *, thick: bool) -> bool:
@@ -154,12 +159,21 @@ async def remove(files: Files, pool: TargetPool, step: RemoveBacking) -> bool:
     return False
 
 
-async def mark_metadata(files: Files, pool: TargetPool, step: CreateMetadata) -> None:
-    """Remember that the file carries DRBD metadata, after it was written durably."""
-    seen = await find(files, pool, step.resource, step.number, step.volume_uuid)
-    owner = await owner_of(files, seen.path)
-    if not owner.metadata:
-        await files.write(marker_name(seen.path), encode_owner(msgspec.structs.replace(owner, metadata=True)))
+async def mark(files: Files, backing: BackingSeen, marks: Marks) -> None:
+    """Remember what the layers above have made, after they wrote it durably."""
+    owner = await owner_of(files, backing.path)
+    marked = msgspec.structs.replace(
+        owner, metadata=owner.metadata or marks.metadata, layers=marks.made or owner.layers
+    )
+    if marked != owner:
+        await files.write(marker_name(backing.path), encode_owner(marked))
+
+
+async def mark_loop(files: Files, path: str) -> None:
+    """Remember that the file may have a loop device, before it gets one."""
+    owner = await owner_of(files, path)
+    if not owner.loop:
+        await files.write(marker_name(path), encode_owner(msgspec.structs.replace(owner, loop=True)))
 
 
 async def find(files: Files, pool: TargetPool, resource: str, number: int, uuid: str) -> BackingSeen:

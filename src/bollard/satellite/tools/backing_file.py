@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from bollard.domain.layers import LayerKind
+
 __all__ = [
     "MARKER_SUFFIX",
     "SNAPSHOT_SUFFIX",
@@ -36,6 +38,10 @@ class Owner(msgspec.Struct, frozen=True, omit_defaults=True):
     """Whether the file was finished once: if it is gone now, it was lost, not never made."""
     metadata: bool = False
     """Whether DRBD metadata was written on it."""
+    layers: tuple[LayerKind, ...] = ()
+    """Device layers that were made on it, the lowest first."""
+    loop: bool = False
+    """Whether a loop device may be attached to it."""
     format: int = 1
 
 
@@ -73,6 +79,8 @@ class Kept(msgspec.Struct, frozen=True, omit_defaults=True):
     size_kib: int
     made: bool = False
     """Whether the copy was finished: without it the file is good for nothing."""
+    layers: tuple[LayerKind, ...] = ()
+    """Device layers that its content has, the lowest first."""
     format: int = 1
 
 

@@ -1,0 +1,80 @@
+"""What passes over different resources share: looks at the whole machine, and locks.
+
+A look is made once for all that ask at the same time, and serves until something it showed was changed.
+It knows nothing of what is looked at.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final, TypeVar
+
+__all__ = ["MAX_AGE_S", "Shared"]
+
+MAX_AGE_S: Final = 10.0
+"""What others change on the machine is seen after this time."""
+
+_T = TypeVar("_T")
+_WHOLE: Final = ""
+
+
+class _Look:
+    def __init__(self, task: "asyncio.Task[Any]", serial: int, begun_s: float) -> None:
+        self.task = task
+        self.serial = serial
+        self.begun_s = begun_s
+
+
+class Shared:
+    """Of one machine. `what` names a look; `part` is a piece of it that changes by itself (a resource)."""
+
+    def __init__(self) -> None:
+        self._serial = 0
+        self._looks: dict[str, _Look] = {}
+        self._changes: dict[str, dict[str, int]] = {}
+        self._newest: dict[str, int] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def look(
+        self, what: str, load: Callable[[], Coroutine[Any, Any, _T]], part: str | None = None
+    ) -> _T:
+        """What `load` found, after the last change to `part` (None: to anything); its error if it failed."""
+        now_s = asyncio.get_running_loop().time()
+        found = self._looks.get(what)
+        if found is None or now_s - found.begun_s > MAX_AGE_S or found.serial <= self._changed_at(what, part):
+            self._serial += 1
+            found = _Look(asyncio.create_task(load()), self._serial, now_s)
+            self._looks[what] = found
+            found.task.add_done_callback(lambda task: self._ended(what, task))
+        result: _T = await asyncio.shield(found.task)
+        return result
+
+    def changed(self, what: str, part: str = _WHOLE) -> None:
+        """A part of it, or all of it, is no longer as any look showed that has begun until now."""
+        self._serial += 1
+        self._changes.setdefault(what, {})[part] = self._serial
+        self._newest[what] = self._serial
+
+    def lock(self, name: str) -> AbstractAsyncContextManager[None]:
+        """One at a time for each name, in the order in which they come."""
+        return self._locks.setdefault(name, asyncio.Lock())
+
+    async def changing(self, what: str, part: str, change: Awaitable[_T]) -> _T:
+        """Carry out a change of one part; looks that began before its end do not count for that part."""
+        try:
+            return await change
+        finally:
+            self.changed(what, part)
+
+    def _changed_at(self, what: str, part: str | None) -> int:
+        changes = self._changes.get(what, {})
+        if part is None:
+            return self._newest.get(what, 0)
+        return max(changes.get(_WHOLE, 0), changes.get(part, 0))
+
+    def _ended(self, what: str, task: "asyncio.Task[Any]") -> None:
+        """A look that failed serves those who waited for it, and nobody else."""
+        failed = task.cancelled() or task.exception() is not None
+        found = self._looks.get(what)
+        if failed and found is not None and found.task is task:
+            del self._looks[what]
