@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from bollard.domain.ids import ResourceName, SnapshotName, Uuid
-from bollard.domain.layers import ProviderKind
-from bollard.domain.steps import CreateBacking, CreateMetadata, DropSnapshot, RestoreBacking, TakeSnapshot
+from bollard.domain.layers import LayerKind, ProviderKind
+from bollard.domain.steps import CreateBacking, DropSnapshot, RestoreBacking, TakeSnapshot
 from bollard.domain.targets import TargetPool
 from bollard.satellite.drivers import PROVIDERS, Provider
-from bollard.satellite.host.base import Host, HostError
+from bollard.satellite.host.base import Host, HostError, Marks
 from bollard.satellite.host.local import LocalFiles
 from bollard.sim.engine import Mesh
 from bollard.sim.files import SimFiles
@@ -87,7 +87,7 @@ def test_what_is_restored_outlives_its_snapshot(use: Callable[[Body], None]) -> 
         await provider.create(CREATE, pool, host)
         (volume,) = await provider.observe(pool, host)
         _fill(host, volume.path, "a")
-        await provider.mark(CreateMetadata(NAME, "pool", 0, LIFE, 0, 7, 1024), pool, host)
+        await provider.mark(volume, pool, Marks(metadata=True, made=(LayerKind.LUKS,)), host)
         await provider.snapshot(TAKE, pool, host)
         _fill(host, volume.path, "b")
         assert await provider.restore(RESTORE, pool, host)
@@ -97,6 +97,7 @@ def test_what_is_restored_outlives_its_snapshot(use: Callable[[Body], None]) -> 
         assert await provider.observe_snapshots(pool, host) == ()
         (seen,) = await provider.observe(pool, host, COPY)
         assert (seen.local.volume_uuid, seen.local.metadata) == (NEXT_LIFE, False)
+        assert seen.local.made == (LayerKind.LUKS,), "the content has its layers' headers"
         assert _content(host, seen.path) == "a"
         assert _content(host, volume.path) == "b"
         assert not await provider.restore(RESTORE, pool, host), "what was made needs no snapshot any more"
