@@ -62,6 +62,9 @@ class InstantSatellites:
         """See Links."""
         self._soon({node for node, _ in touched})
 
+    def reconnect(self, node: str) -> None:
+        """Nothing stands between it and its nodes."""
+
     def resend(self) -> None:
         """See Links."""
         assert self.service is not None

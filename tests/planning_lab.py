@@ -6,12 +6,12 @@ import msgspec
 
 from bollard.domain import commands as c
 from bollard.domain.answers import Decision
-from bollard.domain.cluster import Cluster
-from bollard.domain.ids import Key, Uuid, key_of
+from bollard.domain.cluster import Cluster, Put
+from bollard.domain.ids import Key, SnapshotName, Uuid, key_of
 from bollard.domain.layers import LayerKind, ProviderKind
 from bollard.domain.local import Local, LocalBacking, LocalEngine, LocalExport, LocalLayer
 from bollard.domain.observed import Observed
-from bollard.domain.resources import Resource, Tombstone
+from bollard.domain.resources import Resource, SnapshotDefinition, Tombstone
 from bollard.domain.seen import (
     Capabilities,
     Observation,
@@ -193,6 +193,7 @@ class Lab:
         self.now_ms = 1_000_000
         self.machines: dict[Key, Machine] = {}
         self.roles: dict[tuple[Key, Key], str] = {}
+        self._unreached: set[Key] = set()
         for number in range(1, nodes + 1):
             self.add_node(f"n{number}", f"10.0.{number // 250}.{number % 250 + 1}")
             self.add_pool(f"n{number}", pool, free_kib=free_kib - number)
@@ -286,7 +287,11 @@ class Lab:
             for volume in target.volumes
         )
         peers = tuple(
-            SeenPeer(peer.node, "Connected", volumes=tuple(SeenPeerVolume(v.number) for v in target.volumes))
+            SeenPeer(
+                peer.node,
+                self._connection(peer.node),
+                volumes=tuple(SeenPeerVolume(v.number) for v in target.volumes),
+            )
             for peer in (target.replication.peers if target.replication is not None else ())
         )
         return SeenResource(
@@ -299,6 +304,25 @@ class Lab:
             volumes=volumes if target.active else (),
             peers=peers,
         )
+
+    def _connection(self, peer: str) -> str:
+        return "Connecting" if key_of(peer) in self._unreached else "Connected"
+
+    def lose_links(self, *nodes: str) -> None:
+        """From now on exactly these nodes are out of the others' reach, who report it."""
+        self._unreached = {key_of(node) for node in nodes}
+        self.follow()
+
+    def keep_snapshot(self, definition: str, *nodes: str) -> None:
+        """A snapshot is on these nodes."""
+        known = self.cluster.definitions[key_of(definition)]
+        record = SnapshotDefinition(
+            definition=known.name,
+            name=SnapshotName("snap"),
+            uuid=self.draw.uuid(),
+            nodes=tuple(self.cluster.nodes[key_of(node)].name for node in nodes),
+        )
+        self.cluster.apply([Put(record)])
 
     def _node_of(self, target: TargetResource) -> str:
         return next(

@@ -3,6 +3,8 @@
 from bollard.controller.events import Events, MayPromote, NodeStatus, Reported
 from bollard.controller.waiting import Waiting
 from bollard.domain.cluster import Cluster
+from bollard.domain.ids import Key
+from bollard.domain.nodes import Node, NodePhase
 from bollard.domain.observed import Observed
 from bollard.domain.ports import Clock
 from bollard.domain.seen import Capabilities, Observation
@@ -16,6 +18,8 @@ class Intake:
         self._events = events
         self._waiting = waiting
         self._clock = clock
+        self._set_aside: set[Key] = set()
+        """Nodes that were not to be used at their last change."""
 
     def take(self, observation: Observation, cluster: Cluster) -> None:
         """Take over a node's report."""
@@ -46,10 +50,23 @@ class Intake:
         old, seen.message = seen.status, message
         if capabilities is not None:
             seen.capabilities = capabilities
+        if seen.online or status == "ONLINE":
+            seen.away_since_ms = None
+        if status != "ONLINE" and seen.away_since_ms is None:
+            seen.away_since_ms = self._clock.now_ms()
         if old != status:
             seen.status, seen.since_ms = status, self._clock.now_ms()
             self._events.tell(NodeStatus(node=node, old=old, new=status, message=message))
         self._waiting.wake(node, None)
+
+    def node_changed(self, node: Node) -> None:
+        """How long a node is away counts anew when it is taken back from an evacuation or eviction."""
+        seen = self._observed.node(node.name)
+        if node.phase is not NodePhase.NORMAL:
+            self._set_aside.add(node.key)
+        elif node.key in self._set_aside:
+            self._set_aside.discard(node.key)
+            seen.away_since_ms = None if seen.online else self._clock.now_ms()
 
     def forget_finished(self, node: str, cluster: Cluster) -> None:
         """Forget reports of removals whose tombstones are dropped."""

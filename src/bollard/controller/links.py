@@ -16,5 +16,8 @@ class Links(Protocol):
     def resend(self) -> None:
         """The durable cluster was read again: every target may be new."""
 
+    def reconnect(self, node: str) -> None:
+        """Cut the link to a node and make it anew, at once."""
+
     async def ask(self, node: str, topic: str, arguments: dict[str, str]) -> str:
         """A node's answer to a query, JSON. Raises Unavailable or Unsupported."""

@@ -18,11 +18,12 @@ from bollard.controller.undo import undo_of
 from bollard.controller.verdicts import Outcome, entries_of
 from bollard.controller.waiting import Waiting
 from bollard.controller.wish import Initial, Touched, Wish
-from bollard.domain.answers import Decision, Entry, Explained, Operation, Severity
-from bollard.domain.cluster import Change, Cluster, Drop
+from bollard.domain.answers import Decision, Entry, Explained, Operation, Severity, Wait
+from bollard.domain.cluster import Change, Cluster, Drop, Put
 from bollard.domain.commands import Command, Tick
 from bollard.domain.errors import DomainError, Subject
 from bollard.domain.ids import key_of
+from bollard.domain.nodes import Node
 from bollard.domain.observed import Observed
 from bollard.domain.ports import Clock, Draw
 from bollard.domain.seen import Capabilities, Observation
@@ -46,7 +47,7 @@ class Answer(msgspec.Struct, frozen=True):
 def decide_or_assess(command: Command, world: World) -> Decision:
     """The decision for any command: a Tick is answered by what the reports call for."""
     if isinstance(command, Tick):
-        return assess(world, command.definitions)
+        return assess(world, command.definitions, survey=command.survey, balanced=command.balance)
     return decide(command, world)
 
 
@@ -91,6 +92,8 @@ class Service:
     async def start(self) -> None:
         """Read the store. Raises DomainError."""
         await self._wish.load()
+        for node in self.cluster.nodes.values():
+            self._intake.node_changed(node)
 
     async def stop(self, grace_s: float = 10.0) -> None:
         """Let calls under way end, up to `grace_s`, then all commits."""
@@ -103,6 +106,12 @@ class Service:
     def world(self) -> World:
         """What readers may see: the durable cluster and the reports."""
         return World(self.cluster, self.observed, self._clock.now_ms(), self._draw)
+
+    async def reconnect(self, node: str, deadline_s: float = 10.0) -> tuple[Entry, ...]:
+        """Make the link to a node anew; the entries say whether it stood before the deadline."""
+        self._links.reconnect(node)
+        verdicts = await self._waiting.wait((Wait(node=node),), 0, deadline_s)
+        return tuple(entry for verdict in verdicts for entry in entries_of(verdict, None, deadline_s))
 
     def subscribe(self) -> Reader:
         """All that happens from now on, in order; close it when done."""
@@ -175,6 +184,8 @@ class Service:
                 self._intake.forget_finished(change.key.partition("/")[0], self.cluster)
             elif isinstance(change, Drop) and change.kind == "node":
                 self.observed.forget(change.key)
+            elif isinstance(change, Put) and isinstance(change.record, Node):
+                self._intake.node_changed(change.record)
         self.events.tell(Committed(revision=revision, changes=tuple(changes)))
         self._links.committed(changes, touched)
 

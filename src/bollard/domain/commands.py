@@ -62,10 +62,18 @@ class EvacuateNode(Command, frozen=True):
     not_targets: tuple[str, ...] = ()
 
 
+class EvictNode(Command, frozen=True):
+    """Give up a node that is away: its replicas are made again elsewhere."""
+
+    node: str
+
+
 class RestoreNode(Command, frozen=True):
     """Take a node back that is being evacuated or was evicted."""
 
     node: str
+    delete_resources: bool = False
+    """Without what is still on it."""
 
 
 class CreateNetInterface(Command, frozen=True):
@@ -335,3 +343,7 @@ class Tick(Command, frozen=True):
 
     definitions: tuple[str, ...] | None = None
     """Only these; None: all."""
+    survey: bool = False
+    """Also what concerns the cluster as a whole: nodes that are away for long, the order of resyncs."""
+    balance: bool = False
+    """Also whether each definition has as many replicas as its group wants."""

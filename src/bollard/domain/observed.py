@@ -13,6 +13,8 @@ class NodeSeen(msgspec.Struct):
     """The API's connection status word."""
     since_ms: int = 0
     """When the status last changed."""
+    away_since_ms: int | None = None
+    """When it was last found not to be online, having been so or never yet; None while it is."""
     heard_ms: int = 0
     """When the node last reported: the age of all that follows."""
     revision: int = 0
@@ -20,6 +22,8 @@ class NodeSeen(msgspec.Struct):
     capabilities: Capabilities | None = None
     pools: dict[Key, SeenPool] = {}
     resources: dict[Key, SeenResource] = {}
+    in_use_since: dict[Key, int] = {}
+    """By resource that is in use: when that was first reported."""
     leftovers: tuple[str, ...] = ()
     removed: set[Uuid] = set()
     """Resource uuids of tombstones that the node has carried out; forgotten when the tombstone is dropped."""
@@ -69,4 +73,18 @@ class Observed:
         node.resources.update({key_of(resource.name): resource for resource in report.resources})
         for name in report.gone:
             node.resources.pop(key_of(name), None)
+        self._note_use(node, report, now_ms)
+
+    def _note_use(self, node: NodeSeen, report: Observation, now_ms: int) -> None:
+        if report.complete:
+            for key in [key for key in node.in_use_since if key not in node.resources]:
+                del node.in_use_since[key]
+        for name in report.gone:
+            node.in_use_since.pop(key_of(name), None)
+        for resource in report.resources:
+            key = key_of(resource.name)
+            if resource.in_use:
+                node.in_use_since.setdefault(key, now_ms)
+            else:
+                node.in_use_since.pop(key, None)
         node.removed.update(report.removed)

@@ -96,8 +96,25 @@ TOTAL_OVERSUBSCRIPTION = Setting("MaxTotalCapacityOversubscriptionRatio")
 AUTO_TIEBREAKER = Setting("DrbdOptions/auto-add-quorum-tiebreaker")
 AUTO_QUORUM_OLD = Setting("DrbdOptions/auto-quorum")
 AUTO_EVICT = Setting("DrbdOptions/AutoEvictAllowEviction")
+AUTO_EVICT_AFTER = Setting("DrbdOptions/AutoEvictAfterTime")
+AUTO_EVICT_MAX_AWAY = Setting("DrbdOptions/AutoEvictMaxDisconnectedNodes")
+AUTO_EVICT_MIN_REPLICAS = Setting("DrbdOptions/AutoEvictMinReplicaCount")
+AUTO_DISKFUL = Setting("DrbdOptions/auto-diskful")
 AUTO_DISKFUL_CLEANUP = Setting("DrbdOptions/auto-diskful-allow-cleanup")
 AUTO_RESYNC_AFTER_DISABLE = Setting("DrbdOptions/auto-resync-after-disable")
+BALANCE_ENABLED = Setting("BalanceResourcesEnabled")
+BALANCE_GRACE = Setting("BalanceResourcesGracePeriod")
+BALANCE_INTERVAL = Setting("BalanceResourcesInterval")
+BALANCE_SKIP_LIMIT = Setting("BalanceResourcesSkipDiskLimit")
+AUTO_VERIFY = Setting("DrbdOptions/auto-verify-alg")
+AUTO_VERIFY_DISABLE = Setting("DrbdOptions/auto-verify-algo-disable")
+VERIFY_ALG = Setting("DrbdOptions/Net/verify-alg")
+RESYNC_AFTER = Setting("DrbdOptions/Disk/resync-after")
+RESYNC_AFTER_SET_BY = Setting("Internal/Drbd/ResyncAfterSetBy")
+AUTO_BLOCK_SIZE = Setting("Linstor/Drbd/auto-block-size")
+FREEZE_BLOCK_SIZE = Setting("Linstor/Drbd/freeze-block-size")
+BLOCK_SIZE = Setting("DrbdOptions/Disk/block-size")
+BLOCK_SIZE_SET_BY = Setting("Internal/Drbd/BlockSizeSetBy")
 FORCE_INITIAL_SYNC = Setting("DrbdOptions/ForceInitialSync")
 SKIP_DISK = Setting("DrbdOptions/SkipDisk")
 QUORUM = Setting("DrbdOptions/Resource/quorum")
@@ -117,11 +134,21 @@ CURRENT_LINK = Setting("CurStltConnName")
 QUORUM_SET_BY = Setting("Internal/Drbd/QuorumSetBy")
 INITIAL_UP_TO_DATE_ON = Setting("Linstor/Drbd/InitialUptoDateOn")
 VERIFY_ALLOWED = Setting("DrbdOptions/auto-verify-algo-allowed-list")
+VERIFY_ALLOWED_USER = Setting("DrbdOptions/auto-verify-algo-allowed-user-list")
 EXT_CMD_WAIT_TIMEOUT_OLD = Setting("ExtCmdWaitTimeout")
 EXT_CMD_WAIT_TIMEOUT = Setting("ExtCmd/WaitTimeout")
 
 READ_ONLY_KEYS = frozenset(
-    {CLUSTER_ID.key, NODE_UNAME.key, CURRENT_LINK.key, QUORUM_SET_BY.key, VERIFY_ALLOWED.key}
+    {
+        CLUSTER_ID.key,
+        NODE_UNAME.key,
+        CURRENT_LINK.key,
+        QUORUM_SET_BY.key,
+        VERIFY_ALLOWED.key,
+        AUTO_VERIFY.key,
+        RESYNC_AFTER_SET_BY.key,
+        BLOCK_SIZE_SET_BY.key,
+    }
 )
 
 _SIZE = re.compile(r"([0-9]+(?:[.][0-9]+)?)\s*([kKmMgGtTbBsS%]?)(?:i?[bB])?")

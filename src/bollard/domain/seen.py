@@ -24,6 +24,8 @@ class SeenPool(msgspec.Struct, frozen=True, omit_defaults=True):
     free_kib: int = 0
     total_kib: int = 0
     supports_snapshots: bool = False
+    min_io_bytes: int = 0
+    """The smallest write that its devices take without reading first; 0: not known."""
     problem: Problem | None = None
 
 
@@ -105,6 +107,8 @@ class Capabilities(msgspec.Struct, frozen=True, omit_defaults=True):
     """Protocol abilities that a controller may ask for; names, not numbers."""
     platform: str = "linux"
     os_variant: str = ""
+    digests: tuple[str, ...] = ()
+    """Algorithms for comparing blocks, best first, by DRBD's names."""
 
 
 class Observation(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -13,13 +13,30 @@ from bollard.domain.resources import Resource, ResourceDefinition, ResourcePhase
 from bollard.planning import automatics, leaving, replicas
 from bollard.planning.draft import Draft
 from bollard.planning.procedures import evacuate, first_copy, migrate_disk, resize, toggle_disk
+from bollard.planning.upkeep import (
+    auto_diskful,
+    auto_evict,
+    balance,
+    block_size,
+    resync_after,
+    verify_algorithm,
+)
 from bollard.planning.world import World
 
 __all__ = ["assess"]
 
 
-def assess(world: World, definitions: tuple[str, ...] | None = None) -> Decision:
+def assess(
+    world: World,
+    definitions: tuple[str, ...] | None = None,
+    *,
+    survey: bool = False,
+    balanced: bool = False,
+) -> Decision:
     """What should change now, for these definitions or for all (None). Empty when nothing should.
+
+    `survey`: also what concerns the cluster as a whole. `balanced`: also whether replicas are missing or
+    too many.
 
     Finishes tombstones that their node reports removed, lets procedures take their next phase, keeps
     tie-breakers and quorum right. Never waits for a node that is offline.
@@ -34,12 +51,28 @@ def assess(world: World, definitions: tuple[str, ...] | None = None) -> Decision
             _note_up_to_date(draft, definition)
             _note_verified(draft, key)
             first_copy.begin_if_due(draft, draft.definition(key) or definition)
+    if survey:
+        auto_evict.settle(draft)
+        resync_after.settle(draft)
     for procedure in list(world.cluster.procedures.values()):
         if definitions is None or procedure.definition is None or key_of(procedure.definition) in keys:
             said += _advance(draft, procedure)
     _finish_nodes(draft)
+    for key in keys:
+        _keep_up(draft, key, balanced=balanced)
     said += automatics.settle(draft, _unsettled(draft, keys))
     return Decision(changes=draft.changes(), entries=tuple(said))
+
+
+def _keep_up(draft: Draft, key: Key, *, balanced: bool) -> None:
+    """The reconcilers of one definition, each on what the one before has left."""
+    for settle in (*_UPKEEP, balance.settle) if balanced else _UPKEEP:
+        definition = draft.definition(key)
+        if definition is not None:
+            settle(draft, definition)
+
+
+_UPKEEP = (auto_diskful.settle, verify_algorithm.settle, block_size.settle)
 
 
 def _finish_tombstones(draft: Draft, keys: set[Key] | None) -> None:

@@ -1,10 +1,11 @@
-"""What the cluster does by itself after every change of a resource definition: tie-breaker, then quorum."""
+"""What the cluster does by itself after every change of a resource definition: verify, vote, quorum."""
 
 from bollard.domain.answers import Entry
 from bollard.domain.ids import Key
 from bollard.domain.resources import DiskKind
 from bollard.planning import quorum, replicas, tiebreaker
 from bollard.planning.draft import Draft
+from bollard.planning.upkeep import verify_algorithm
 
 __all__ = ["settle"]
 
@@ -23,6 +24,8 @@ def settle(draft: Draft, definitions: list[Key]) -> list[Entry]:
         freed = tuple(
             one.node for one in before if one.node not in after and one.disk is not DiskKind.TIE_BREAKER
         )
+        verify_algorithm.settle(draft, definition)
+        definition = draft.definition(key) or definition
         found += tiebreaker.settle(draft, definition, freed=freed)
         settled = draft.definition(key)
         assert settled is not None, key

@@ -4,6 +4,7 @@ Deterministic: the same world and request give the same answer, with a reason fo
 """
 
 import re
+from collections.abc import Sequence
 
 import msgspec
 
@@ -19,7 +20,7 @@ from bollard.planning import choose, sizes
 from bollard.planning.choose import Candidate
 from bollard.planning.world import World
 
-__all__ = ["Chosen", "Placement", "Request", "place"]
+__all__ = ["Chosen", "Placement", "Request", "place", "rated"]
 
 
 class Request(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -112,6 +113,16 @@ def place(request: Request, world: World) -> Placement:
         for pick in sorted(picked, key=lambda pick: key_of(pick.node))
     )
     return Placement(chosen, _explain(ranked, picked, refused) if request.explain else ())
+
+
+def rated(world: World, places: Sequence[tuple[str, str]]) -> list[float]:
+    """The score of each (node, pool) among these, as placement would see it; both exist."""
+    cluster, found = world.cluster, []
+    for node, name in places:
+        pool = cluster.pool(node, name)
+        assert pool is not None, (node, name)
+        found.append(_Place(pool.key, cluster.nodes[key_of(node)], pool, sizes.space_in(world, pool)))
+    return _scores(world, found)
 
 
 class _Place(msgspec.Struct, frozen=True):

@@ -35,6 +35,7 @@ __all__ = [
     "may_be_last_copy",
     "online_seen",
     "pools_for",
+    "providers_of",
     "replicated",
     "reports_complete",
     "set_disk",
@@ -128,6 +129,18 @@ def gross_total(draft: Draft, definition: ResourceDefinition) -> int:
     slots = sizes.peer_slots_of(draft.cluster, definition)
     stack = stack_of(definition)
     return sum(sizes.gross_of(volume, stack, peer_slots=slots) for volume in definition.volumes)
+
+
+def providers_of(draft: Draft, resources: list[Resource]) -> tuple[ProviderKind, ...]:
+    """The kinds of storage under these resources' disks."""
+    found = {
+        pool.provider
+        for resource in resources
+        if resource.diskful
+        for volume in resource.volumes
+        if (pool := draft.pool(resource.node, volume.pool)) is not None
+    }
+    return tuple(sorted(found))
 
 
 def has_first_replicas_to_make(draft: Draft, definition: ResourceDefinition) -> bool:

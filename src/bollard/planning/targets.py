@@ -217,6 +217,9 @@ def _replication(
     options = props.drbd_options(
         *effective.replication_maps(cluster, definition, resource), sections=_OPTIONS
     )
+    chosen = definition.props.get(props.AUTO_VERIFY.key)
+    if chosen is not None:
+        options = {props.VERIFY_ALG.key.removeprefix(props.DRBD_OPTIONS): chosen} | options
     peers = [
         _peer(cluster, definition, resource, other)
         for other in cluster.resources_of(definition.name)

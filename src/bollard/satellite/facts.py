@@ -7,6 +7,7 @@ import bollard
 from bollard.domain.layers import LayerKind, ProviderKind
 from bollard.domain.seen import Capabilities
 from bollard.satellite.drivers import LAYERS, PROVIDERS
+from bollard.wire.engine import DIGESTS
 from bollard.wire.version import SATELLITE_FEATURES
 
 __all__ = ["capabilities"]
@@ -26,6 +27,7 @@ def capabilities() -> Capabilities:
         features=SATELLITE_FEATURES,
         platform="linux",
         os_variant=_os_variant(Path("/etc/os-release")),
+        digests=DIGESTS,
     )
 
 

@@ -6,11 +6,14 @@ from typing import Final
 
 from bollard.controller.reconcilers.ticker import Ticker
 from bollard.controller.reports import Reports
-from bollard.controller.service import Service
+from bollard.controller.service import Service, decide_or_assess
 from bollard.controller.sessions.satellites import Satellites
 from bollard.controller.store.memory import MemoryDatabase, MemoryStore
+from bollard.domain.answers import Decision
+from bollard.domain.commands import Command, Tick
 from bollard.domain.ids import NodeName, Uuid
 from bollard.domain.seen import Capabilities
+from bollard.planning.world import World
 from bollard.satellite.board import Board
 from bollard.satellite.facts import capabilities
 from bollard.satellite.link import Links
@@ -19,6 +22,7 @@ from bollard.sim.clock import VirtualClock
 from bollard.sim.engine import Mesh
 from bollard.sim.host import SimMachine, jitter
 from bollard.sim.link import SimNetwork
+from bollard.sim.restraint import overreaching
 from bollard.wire.link import Channel
 
 __all__ = ["SimCluster", "SimDraw", "SimSatellite"]
@@ -126,6 +130,8 @@ class SimCluster:
         self._instances = 0
         self.crashes = 0
         """Passes of satellites that ended in an error of their own."""
+        self.overreached: list[str] = []
+        """What the cluster did by itself and may not do."""
 
     async def start_controller(self) -> Service:
         """A fresh controller process over the database that is there."""
@@ -137,6 +143,7 @@ class SimCluster:
             links,
             clock=self.clock,
             draw=self._draw,
+            decide=self._decide,
             reports=Reports(store, self.clock, node="controller", version=VERSION),
         )
         await service.start()
@@ -144,6 +151,12 @@ class SimCluster:
         self._store, self._links, self.service = store, links, service
         self._ticker = asyncio.create_task(Ticker(service, self.clock).run())
         return service
+
+    def _decide(self, command: Command, world: World) -> Decision:
+        decision = decide_or_assess(command, world)
+        if isinstance(command, Tick):
+            self.overreached += overreaching(world, decision)
+        return decision
 
     async def stop_controller(self) -> None:
         """The controller ends; satellites work on."""

@@ -18,10 +18,13 @@ from bollard.domain.commands import (
     DeleteDefinition,
     DeleteResource,
     EvacuateNode,
+    EvictNode,
     MakeAvailable,
+    ModifyController,
     ModifyVolumeDefinition,
     NewNetInterface,
     NewResource,
+    PropsChange,
     RestoreNode,
     SpawnResource,
     ToggleDisk,
@@ -54,6 +57,15 @@ def setup_commands(nodes: tuple[str, ...], *, wide: bool) -> Iterator[Command]:
         yield CreatePool(
             node=node, name=POOL, provider=provider, props={"StorDriver/StorPoolName": POOL_FOLDER}
         )
+    if wide:
+        # Times that a history is long enough for.
+        soon = {
+            "DrbdOptions/AutoEvictAfterTime": "1",
+            "DrbdOptions/auto-diskful": "1",
+            "BalanceResourcesInterval": "10",
+            "BalanceResourcesGracePeriod": "5",
+        }
+        yield ModifyController(props=PropsChange(override=soon))
     yield CreateGroup(name=GROUP, select_filter=SelectFilter(place_count=2))
     yield CreateVolumeGroup(group=GROUP)
 
@@ -89,7 +101,7 @@ class Deeds:
         if cluster.resources:
             kinds += [self._delete_resource, self._toggle]
         if self._wide:
-            kinds += [self._evacuate, self._restore, self._restore]
+            kinds += [self._evacuate, self._evict, self._restore, self._restore]
             kinds += [self._verify] if cluster.definitions else []
         return self._rng.choice(kinds)(cluster)
 
@@ -147,6 +159,9 @@ class Deeds:
     def _evacuate(self, _cluster: Cluster) -> Command:
         return EvacuateNode(node=self._rng.choice(self._nodes))
 
+    def _evict(self, _cluster: Cluster) -> Command:
+        return EvictNode(node=self._rng.choice(self._nodes))
+
     def _restore(self, _cluster: Cluster) -> Command:
         return RestoreNode(node=self._rng.choice(self._nodes))
 
@@ -156,6 +171,8 @@ class Deeds:
     def last_commands(self) -> Iterator[Command]:
         """What takes back commands that would keep the cluster from ever being at rest."""
         if self._wide:
+            no_more = {"DrbdOptions/AutoEvictAllowEviction": "false"}
+            yield ModifyController(props=PropsChange(override=no_more))
             for node in self._nodes:
                 yield RestoreNode(node=node)
 

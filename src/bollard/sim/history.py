@@ -171,6 +171,8 @@ class _History:
         return list(unconverged(service.cluster, service.observed, self._cluster.machines))
 
     def _check_always(self) -> None:
+        for sentence in self._cluster.overreached:
+            self._violated(sentence)
         service = self._cluster.service
         if service is not None:
             for sentence in used_twice(service.cluster):

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from bollard.domain.cluster import Cluster
 from bollard.domain.ids import Key, key_of
 from bollard.domain.layers import LayerKind
+from bollard.domain.nodes import NodePhase
 from bollard.domain.observed import Observed
 from bollard.domain.resources import DefinitionPhase, Resource, ResourcePhase, VolumePhase
 from bollard.satellite.tools.backing_file import MARKER_SUFFIX, decode_owner
@@ -72,6 +73,9 @@ def _generations(machine: SimMachine) -> dict[str, str | None]:
 
 def unfinished(cluster: Cluster, observed: Observed, nodes: Collection[str]) -> Iterator[str]:
     """What these nodes, which can be reached and have no fault of their own, have not done yet."""
+    # With a node that was given up nobody talks before a person takes it back.
+    given_up = {key for key, node in cluster.nodes.items() if node.phase is NodePhase.EVICTED}
+    nodes = [node for node in nodes if key_of(node) not in given_up]
     reachable = {key_of(node) for node in nodes}
     for node in nodes:
         if key_of(node) in cluster.nodes and not observed.node(node).online:

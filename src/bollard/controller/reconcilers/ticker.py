@@ -8,8 +8,11 @@ import logging
 from collections.abc import Iterable
 from typing import Final
 
+import msgspec
+
 from bollard.controller.events import AnyEvent, Committed, Missed, NodeStatus, Reader, Reported
 from bollard.controller.service import Service
+from bollard.domain import props
 from bollard.domain.cluster import Put
 from bollard.domain.commands import Tick
 from bollard.domain.errors import DomainError
@@ -35,6 +38,8 @@ class Ticker:
         self._clock = clock
         self._due: dict[Key, None] = {}
         self._all_due = True
+        self._balanced_s = 0.0
+        """Time since all definitions were balanced last."""
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
@@ -84,6 +89,7 @@ class Ticker:
     async def _period(self) -> None:
         while True:
             await self._clock.sleep(PERIOD_S)
+            self._balanced_s += PERIOD_S
             self._all_due = True
             self._wake.set()
 
@@ -92,23 +98,33 @@ class Ticker:
             await self._wake.wait()
             await self._clock.sleep(COALESCE_S)
             self._wake.clear()
-            if self._all_due:
-                self._all_due = False
+            survey, self._all_due = self._all_due, False
+            balance = survey and self._time_to_balance()
+            if survey:
                 self._due.update(dict.fromkeys(self._service.cluster.definitions))
             # The empty tick is for what belongs to no definition.
             due, self._due = list(self._due), {}
             for start in range(0, max(len(due), 1), CHUNK):
-                await self._submit(tuple(due[start : start + CHUNK]))
+                some = tuple(due[start : start + CHUNK])
+                await self._submit(Tick(definitions=some, survey=survey and start == 0, balance=balance))
                 # A tick that changes nothing never waits: let the others have their turn.
                 await self._clock.sleep(0)
 
-    async def _submit(self, definitions: tuple[Key, ...]) -> None:
+    def _time_to_balance(self) -> bool:
+        interval_s = props.BALANCE_INTERVAL.number(self._service.cluster.props())
+        if interval_s <= 0 or self._balanced_s < interval_s:
+            return False
+        self._balanced_s = 0.0
+        return True
+
+    async def _submit(self, tick: Tick) -> None:
+        definitions = tick.definitions or ()
         try:
-            answer = await self._service.submit(Tick(definitions=definitions), deadline_s=0.0)
+            answer = await self._service.submit(tick, deadline_s=0.0)
         except DomainError as error:
             _log.warning("a tick was refused, it is tried again with the next: %s", error.message)
             return
         if len(definitions) > 1 and any(entry.error_report_ids for entry in answer.entries):
             # One definition that we cannot work with must not hold up the others.
             for definition in definitions:
-                await self._submit((definition,))
+                await self._submit(msgspec.structs.replace(tick, definitions=(definition,), survey=False))

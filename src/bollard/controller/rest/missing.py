@@ -37,10 +37,6 @@ class Missing(msgspec.Struct, frozen=True):
 
 _TOKENS = Capability("token authentication", "Let the API listen on loopback only, or put a proxy before it.")
 _ENCRYPTION = Capability("encryption of volumes", "Encrypt inside the volume, with LUKS on the device.")
-_EVICTION = Capability("evicting a node by hand", "Evacuate the node, or declare it lost.")
-_RECONNECT = Capability(
-    "reconnecting to a satellite on request", "The controller reconnects by itself; restart the satellite."
-)
 _EBS = Capability("EBS volumes", "Use another storage provider.")
 _REACTOR = Capability("control of drbd-reactor", "Call drbd-reactorctl on the node.")
 _DEVICES = Capability("making pools of bare devices", "Make a file system and a FILE_THIN pool on it.")
@@ -73,8 +69,6 @@ TABLE: tuple[Missing, ...] = (
     Missing("PUT", "/v1/encryption/passphrase", _ENCRYPTION, subject=Subject.PASSPHRASE),
     Missing("PATCH", "/v1/encryption/passphrase", _ENCRYPTION, subject=Subject.PASSPHRASE),
     Missing("POST", "/v1/nodes/ebs", _EBS),
-    Missing("PUT", "/v1/nodes/{node}/evict", _EVICTION),
-    Missing("PUT", "/v1/nodes/{node}/reconnect", _RECONNECT),
     *(
         Missing("POST", f"/v1/nodes/exec/drbd-reactorctl/{verb}", _REACTOR)
         for verb in ("disable", "enable", "evict", "restart", "status")

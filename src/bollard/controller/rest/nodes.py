@@ -5,16 +5,19 @@ from starlette.responses import Response
 from bollard.controller.rest import find
 from bollard.controller.rest.call import Call
 from bollard.controller.rest.routing import Route
+from bollard.domain.answers import Entry, Operation, Severity
 from bollard.domain.commands import (
     CreateNode,
     DeleteNode,
     EvacuateNode,
+    EvictNode,
     LoseNode,
     ModifyNode,
     RestoreNode,
 )
 from bollard.domain.errors import Subject, Unsupported
 from bollard.domain.nodes import Node
+from bollard.wire.rest import answers
 from bollard.wire.rest.bodies import props
 from bollard.wire.rest.codes import Act, Noun
 from bollard.wire.rest.nodes import NodeBody, NodeEvacuate, NodeModify, NodeRestore, NodeView, node_view
@@ -84,14 +87,32 @@ async def evacuate_node(call: Call) -> Response:
 async def restore_node(call: Call) -> Response:
     """Take a node back that is being evacuated or was evicted."""
     body: NodeRestore = await call.body()
-    if body.delete_resources or body.delete_snapshots:
+    if body.delete_snapshots:
         raise Unsupported(
             Subject.REQUEST,
             call.names["node"],
-            "Restoring a node keeps what is on it",
-            correction="Restore the node, then delete what is not wanted there.",
+            "Restoring a node keeps the snapshots on it",
+            correction="Restore the node, then delete the snapshots that are not wanted there.",
         )
-    return await call.run(RestoreNode(node=call.names["node"]))
+    return await call.run(RestoreNode(node=call.names["node"], delete_resources=bool(body.delete_resources)))
+
+
+async def evict_node(call: Call) -> Response:
+    """Give up a node that is away."""
+    return await call.run(EvictNode(node=call.names["node"]))
+
+
+async def reconnect_node(call: Call) -> Response:
+    """Make the link to a satellite anew, and say whether it stands."""
+    node = find.node(call.api.service.cluster, call.names["node"])
+    first = Entry(
+        severity=Severity.SUCCESS,
+        operation=Operation.NONE,
+        subject=Subject.NODE,
+        message=f"The link to '{node.name}' is made anew",
+    )
+    told = await call.api.service.reconnect(node.name)
+    return call.entries([answers.of_entry(entry, call.about, call.now_ms) for entry in (first, *told)])
 
 
 ROUTES = (
@@ -128,6 +149,14 @@ ROUTES = (
         handler=evacuate_node,
         body=NodeEvacuate,
         optional_body=True,
+    ),
+    Route(method="PUT", path="/v1/nodes/{node}/evict", handler=evict_node, act=Act.MODIFY, noun=Noun.NODE),
+    Route(
+        method="PUT",
+        path="/v1/nodes/{node}/reconnect",
+        handler=reconnect_node,
+        act=Act.MODIFY,
+        noun=Noun.NODE,
     ),
     Route(
         method="PUT",

@@ -8,7 +8,7 @@ from bollard.controller.sessions.session import Session
 from bollard.domain.cluster import Change, Drop, Put
 from bollard.domain.errors import NotFound, Subject
 from bollard.domain.ids import Key, key_of
-from bollard.domain.nodes import Node
+from bollard.domain.nodes import Node, NodePhase
 from bollard.domain.ports import Clock
 
 
@@ -68,6 +68,12 @@ class Satellites:
         for session, _ in self._sessions.values():
             session.resend()
 
+    def reconnect(self, node: str) -> None:
+        """Cut the link to a node and make it anew, at once."""
+        held = self._sessions.get(key_of(node))
+        if held is not None:
+            held[0].reconnect()
+
     async def ask(self, node: str, topic: str, arguments: dict[str, str]) -> str:
         """A node's answer to a query, JSON. Raises NotFound, Unavailable or Unsupported."""
         held = self._sessions.get(key_of(node))
@@ -77,6 +83,10 @@ class Satellites:
 
     def _open(self, node: Node) -> None:
         assert self._desk is not None
+        if node.phase is NodePhase.EVICTED:
+            # It is not expected back; a person restores it or declares it lost.
+            self._close(node.key, "evicted", "the node was evicted from the cluster")
+            return
         held = self._sessions.get(node.key)
         if held is not None:
             held[0].renew(node)

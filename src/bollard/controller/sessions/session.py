@@ -92,6 +92,13 @@ class Session:
         self._full_due = True
         self._due.set()
 
+    def reconnect(self) -> None:
+        """Cut the link if it stands, and dial at once."""
+        self._say("OFFLINE", "")
+        self._link_changed.set()
+        if self._channel is not None:
+            self._channel.close()
+
     def renew(self, node: Node) -> None:
         """The node's record has changed: another address means another link."""
         link = node.link()

@@ -32,7 +32,7 @@ def decide(command: c.Command, world: World) -> Decision:
     match command:
         case c.CreateNode() | c.ModifyNode() | c.DeleteNode() | c.LoseNode():
             return nodes.decide(command, world)
-        case c.EvacuateNode() | c.RestoreNode():
+        case c.EvacuateNode() | c.EvictNode() | c.RestoreNode():
             return evacuations.decide(command, world)
         case c.CreateNetInterface() | c.ModifyNetInterface() | c.DeleteNetInterface():
             return net_interfaces.decide(command, world)
@@ -61,7 +61,7 @@ def decide(command: c.Command, world: World) -> Decision:
         case c.ModifyKeyValueStore() | c.DeleteKeyValueStore():
             return settings.decide(command, world)
         case c.Tick():
-            return assess(world, command.definitions)
+            return assess(world, command.definitions, survey=command.survey, balanced=command.balance)
         case _:
             name = type(command).__name__
             raise Unsupported(

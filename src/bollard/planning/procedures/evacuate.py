@@ -3,22 +3,22 @@
 One procedure a node, phase `moving`. On every tick each resource there is looked at: without a disk, or with
 enough complete copies elsewhere, it is removed; else a new replica is placed elsewhere, once. Invariant:
 complete copies never fall below the group's place count, or below what there was if that is less. What is
-in use waits. The node stays marked as evacuating until it is restored or deleted.
+in use waits. The node stays marked as evacuating until it is restored or deleted. A node that is evicted goes
+the same way, but is offline: its replicas count for nothing.
 """
 
 import msgspec
 
+from bollard.domain import props
 from bollard.domain.answers import Entry
-from bollard.domain.errors import Conflict, Exhausted
 from bollard.domain.ids import NodeName, key_of
 from bollard.domain.nodes import Node, NodePhase
 from bollard.domain.procedures import Procedure, Verb
-from bollard.domain.resources import DiskKind, Resource, ResourceDefinition
-from bollard.planning import effective, placement, replicas
+from bollard.domain.resources import Resource, ResourceDefinition
+from bollard.planning import another, effective, replicas
 from bollard.planning.draft import Draft
-from bollard.planning.procedures import toggle_disk
 
-__all__ = ["MOVING", "NEXT", "advance", "start"]
+__all__ = ["MOVING", "NEXT", "advance", "evict", "start"]
 
 MOVING = "moving"
 NEXT: dict[str, str | None] = {MOVING: None}
@@ -45,13 +45,38 @@ def start(
         for one in draft.cluster.resources_on(node.name)
     }
     draft.put(msgspec.structs.replace(node, phase=NodePhase.EVACUATING))
+    _put(draft, node, {key: ",".join(names) for key, names in lists if names} | counts)
+
+
+def evict(draft: Draft, node: Node) -> None:
+    """Give the node up: the same, but it is not expected back, and no link to it is kept."""
+    counts = {
+        _COUNT + key_of(one.definition): str(_least(draft, one))
+        for one in draft.cluster.resources_on(node.name)
+    }
+    draft.put(
+        msgspec.structs.replace(node, phase=NodePhase.EVICTED, eviction_timestamp_ms=draft.world.now_ms)
+    )
+    _put(draft, node, counts)
+
+
+def _least(draft: Draft, resource: Resource) -> int:
+    """How many replicas of this definition an eviction must leave: a property, or as many as there were."""
+    definition = draft.find_definition(resource.definition)
+    had = len(replicas.diskful(draft.resources_of(definition.name)))
+    maps = effective.definition_maps(draft.cluster, definition)
+    asked = int(props.AUTO_EVICT_MIN_REPLICAS.number(*maps, default=0))
+    return min(asked, had) if asked > 0 else had
+
+
+def _put(draft: Draft, node: Node, arguments: dict[str, str]) -> None:
     draft.put(
         Procedure(
             verb=Verb.EVACUATE,
             uuid=draft.world.draw.uuid(),
             phase=MOVING,
             node=node.name,
-            arguments={key: ",".join(names) for key, names in lists if names} | counts,
+            arguments=arguments,
             started_ms=draft.world.now_ms,
             revision=draft.cluster.revision + 1,
             message="Replicas are moved to other nodes.",
@@ -63,7 +88,7 @@ def advance(draft: Draft, procedure: Procedure) -> list[Entry]:
     """Remove what may go, place what is missing; end when nothing is left."""
     assert procedure.node is not None
     node = draft.cluster.nodes.get(Node(name=procedure.node, uuid=procedure.uuid).key)
-    if node is None or node.phase is not NodePhase.EVACUATING:
+    if node is None or node.phase not in {NodePhase.EVACUATING, NodePhase.EVICTED}:
         draft.drop(procedure)
         return []
     mine = draft.cluster.resources_on(node.name)
@@ -89,7 +114,10 @@ def _move(draft: Draft, resource: Resource, procedure: Procedure) -> None:
     if not resource.diskful or complete >= wanted:
         replicas.bury(draft, resource)
     elif len(staying) < wanted:
-        _place_another(draft, definition, others, procedure)
+        targets, avoided = _listed(procedure, _TARGETS), _listed(procedure, _NOT_TARGETS)
+        another.place_another(
+            draft, definition, targets=targets, excluded=(*avoided, *_diskless_by_hand(others))
+        )
 
 
 def _wanted(draft: Draft, definition: ResourceDefinition, procedure: Procedure) -> int:
@@ -103,50 +131,11 @@ def _leaving(draft: Draft, resource: Resource) -> bool:
     return draft.node(resource.node).phase is not NodePhase.NORMAL
 
 
+def _diskless_by_hand(others: list[Resource]) -> tuple[NodeName, ...]:
+    """Also a target gets no disk where a person wanted none."""
+    return tuple(one.node for one in others if not one.diskful and one.made_by != "tie-breaker")
+
+
 def _listed(procedure: Procedure, key: str) -> tuple[NodeName, ...]:
     text = procedure.arguments.get(key, "")
     return tuple(NodeName(name) for name in text.split(",")) if text else ()
-
-
-def _place_another(
-    draft: Draft, definition: ResourceDefinition, others: list[Resource], procedure: Procedure
-) -> None:
-    """A new replica elsewhere; a tie-breaker that is there already gets a disk."""
-    wanted = draft.group_of(definition).select_filter
-    targets = _listed(procedure, _TARGETS)
-    if targets:
-        wanted = msgspec.structs.replace(wanted, node_names=targets)
-    users = tuple(one.node for one in others if not one.diskful and one.made_by != "tie-breaker")
-    request = placement.Request(
-        name=definition.name,
-        count=1,
-        size_kib=replicas.gross_total(draft, definition),
-        filter=wanted,
-        layers=replicas.stack_of(definition),
-        on=tuple(one.node for one in replicas.diskful(others)),
-        excluded=(*users, *_listed(procedure, _NOT_TARGETS)),
-        maps=effective.definition_maps(draft.cluster, definition),
-    )
-    try:
-        chosen = placement.place(request, draft.world).chosen[0]
-        _put(draft, definition, chosen)
-    except (Exhausted, Conflict):
-        return  # the node keeps its replica, and the next tick tries again
-
-
-def _put(draft: Draft, definition: ResourceDefinition, chosen: placement.Chosen) -> None:
-    pool = draft.pool(chosen.node, chosen.pool)
-    assert pool is not None
-    pools = {volume.number: pool for volume in definition.volumes} or {0: pool}
-    present = draft.resource(definition.name, chosen.node)
-    if present is not None:
-        toggle_disk.start_adding(draft, present, pools, made_by="autoplacer")
-        return
-    replicas.add(
-        draft,
-        definition,
-        draft.node(chosen.node),
-        disk=DiskKind.DISKFUL,
-        pools=pools,
-        made_by="autoplacer",
-    )

@@ -24,6 +24,9 @@ class NoLinks:
     def committed(self, changes: Sequence[Change], touched: object) -> None:
         """Nothing."""
 
+    def reconnect(self, node: str) -> None:
+        """Nothing stands between it and its nodes."""
+
     def resend(self) -> None:
         """Nothing."""
 
