@@ -132,7 +132,7 @@ def gross_of(
     `options` are those of the device layers, as `planning.layers.stack` takes them.
     """
     size = volume.size_kib if size_kib is None else size_kib
-    if not volume.gross_size:
+    if stack and not volume.gross_size:
         size = levels(size, stack, peer_slots=peer_slots, options=options or {})[-1].size_kib
     return align_up(size, EXTENT_KIB.get(provider, 4))
 
