@@ -90,6 +90,7 @@ class Machine:
 
 
 COMPANION_POOL = "fast"
+"""Companions carry the mark of their volume with `-c` behind it."""
 
 
 def carried_out(local: Local, step: Step) -> Local:
@@ -110,10 +111,8 @@ def carried_out(local: Local, step: Step) -> Local:
         case RemoveBacking():
             assert step.volume_uuid not in served, "removed while it is served"
             assert not backings[step.volume_uuid].layers, "removed under its layers"
-            users = [one for one in backings.values() if one.layers and one.number == step.number]
-            assert not (users and backings[step.volume_uuid].pool == COMPANION_POOL), (
-                "removed beside its user"
-            )
+            user = backings.get(Uuid(step.volume_uuid.removesuffix("-c")))
+            assert user is None or not user.layers, "removed beside its user"
             del backings[step.volume_uuid]
         case CreateMetadata():
             old = backings[step.volume_uuid]
