@@ -4,6 +4,7 @@ import msgspec
 
 from bollard.domain.ids import ResourceName, Uuid
 from bollard.domain.layers import LayerKind
+from bollard.domain.targets import ReplicationKind
 
 
 class LocalLayer(msgspec.Struct, frozen=True):
@@ -61,7 +62,7 @@ class LocalExport(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class LocalEngine(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A resource as the data process (or the kernel) runs it."""
+    """A resource as one implementation of the DRBD layer (the data process or the kernel) runs it."""
 
     uuid: Uuid
     """Of the resource it was configured for."""
@@ -69,6 +70,10 @@ class LocalEngine(msgspec.Struct, frozen=True, omit_defaults=True):
     fingerprint: str = ""
     """planning.diff.fingerprint of the target that was applied last; empty: not known, apply it again."""
     volumes: tuple[LocalExport, ...] = ()
+    implementation: ReplicationKind = ReplicationKind.USER
+    """Which one; a plain export is the data process's."""
+    broken: bool = False
+    """Part of what was applied is missing (a volume, a link that gave up): apply it again."""
 
 
 class Local(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -4,6 +4,7 @@ import msgspec
 
 from bollard.domain.ids import NodeName, ResourceName, Uuid
 from bollard.domain.layers import LayerKind, ProviderKind
+from bollard.domain.targets import ReplicationKind
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -103,6 +104,13 @@ class Capabilities(msgspec.Struct, frozen=True, omit_defaults=True):
     layers: tuple[LayerKind, ...] = ()
     unsupported_providers: dict[str, list[str]] = {}
     unsupported_layers: dict[str, list[str]] = {}
+    replication: tuple[ReplicationKind, ...] = (ReplicationKind.USER,)
+    """What can run the DRBD layer here."""
+    drbd_version: str = ""
+    """Of the kernel's module, usable or not."""
+    drbd_utils_version: str = ""
+    drbd_reason: str = ""
+    """Why the kernel's DRBD cannot be used; empty when it can."""
     features: tuple[str, ...] = ()
     """Protocol abilities that a controller may ask for; names, not numbers."""
     platform: str = "linux"

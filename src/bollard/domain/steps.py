@@ -7,7 +7,7 @@ import msgspec
 
 from bollard.domain.ids import ResourceName, SnapshotName, Uuid
 from bollard.domain.nodes import Props
-from bollard.domain.targets import TargetResource
+from bollard.domain.targets import ReplicationKind, TargetResource
 
 
 class CreateBacking(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
@@ -139,10 +139,13 @@ class CreateMetadata(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     """Net size."""
     current_gi: str | None = None
     """16 hex digits: start in this data generation, without a first sync; None: start inconsistent."""
+    minor: int | None = None
+    implementation: ReplicationKind = ReplicationKind.USER
+    """Whose format it has."""
 
 
 class ConfigureReplication(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
-    """Make the engine run the resource as the target says: peers, options, backings. Keeps running I/O."""
+    """Run the resource by its implementation as the target says: peers, options, disks. Keeps running I/O."""
 
     target: TargetResource
 

@@ -80,6 +80,14 @@ class TargetVolume(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.gross_kib is not None and (self.block or bool(self.layers))
 
 
+class TargetPath(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One way between this node and a peer, by address; the ports are those of the resource."""
+
+    name: str
+    address: str
+    peer_address: str
+
+
 class TargetPeer(msgspec.Struct, frozen=True, omit_defaults=True):
     """Another node's part of a replicated resource."""
 
@@ -91,6 +99,8 @@ class TargetPeer(msgspec.Struct, frozen=True, omit_defaults=True):
     tie_breaker: bool = False
     votes: bool = True
     options: Props = {}
+    paths: tuple[TargetPath, ...] = ()
+    """Where there are several; the kernel uses them all, the data process the plain addresses."""
 
 
 class TargetReplication(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -99,7 +109,6 @@ class TargetReplication(msgspec.Struct, frozen=True, omit_defaults=True):
     node_id: int
     address: str
     port: int
-    implementation: ReplicationKind = ReplicationKind.USER
     secret: str | None = None
     """Secret: only in the link and the engine's control socket."""
     peers: tuple[TargetPeer, ...] = ()
@@ -108,6 +117,8 @@ class TargetReplication(msgspec.Struct, frozen=True, omit_defaults=True):
     """Online verify to have done, by number (0: none). The lowest diskful node id runs it."""
     options: Props = {}
     """Effective DrbdOptions of this node, keys as in the catalogue without the `DrbdOptions/` prefix."""
+    implementation: ReplicationKind = ReplicationKind.USER
+    """What runs it on this node."""
 
 
 class TargetResource(msgspec.Struct, frozen=True, omit_defaults=True):

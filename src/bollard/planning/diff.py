@@ -90,7 +90,10 @@ def _must_stop(target: TargetResource | None, buried: tuple[Tombstone, ...], eng
     """Whether the running engine belongs to a life that is over, or to a resource that shall not run."""
     if target is None or engine.uuid != target.uuid:
         return any(stone.resource_uuid == engine.uuid for stone in buried)
-    return not target.active or engine.replicated is not (target.replication is not None)
+    if not target.active or engine.replicated is not (target.replication is not None):
+        return True
+    # Two implementations never share a disk: the old one lets go before the new one takes it.
+    return target.replication is not None and engine.implementation is not target.replication.implementation
 
 
 def _stop(local: Local, engine: LocalEngine) -> Step:
@@ -153,8 +156,8 @@ def _build(target: TargetResource, local: Local, engine: LocalEngine | None) -> 
         for volume in target.volumes
         if (now := served.get(volume.number)) is not None and _too_small(volume, now)
     ]
-    raised = any(isinstance(step, RaiseLayers) for step in steps)
-    if engine is None or raised or engine.fingerprint != fingerprint(target) or _serves_more(target, engine):
+    again = engine is None or engine.broken or any(isinstance(step, RaiseLayers) for step in steps)
+    if again or engine is None or engine.fingerprint != fingerprint(target) or _serves_more(target, engine):
         steps.append(ConfigureReplication(target))
     return steps
 
@@ -252,6 +255,8 @@ def _metadata(target: TargetResource, volume: TargetVolume, replication: TargetR
         peer_slots=replication.peer_slots,
         size_kib=volume.size_kib,
         current_gi=volume.current_gi,
+        minor=volume.minor,
+        implementation=replication.implementation,
     )
 
 

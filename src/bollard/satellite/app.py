@@ -8,6 +8,7 @@ import contextlib
 import errno
 import logging
 import os
+import platform
 import signal
 import socket
 import ssl
@@ -16,13 +17,15 @@ import time
 import uuid
 
 from bollard.domain.ids import NodeName, key_of
+from bollard.domain.ports import Clock
 from bollard.domain.seen import Capabilities
 from bollard.satellite.board import Board
 from bollard.satellite.channel import SocketChannel, distrust
 from bollard.satellite.data_process import DataProcess
-from bollard.satellite.facts import capabilities
+from bollard.satellite.facts import NO_KERNEL, capabilities
 from bollard.satellite.host.base import Host
 from bollard.satellite.host.engine import EngineClient
+from bollard.satellite.host.kernel_drbd import KernelDrbd
 from bollard.satellite.host.local import LocalFiles
 from bollard.satellite.host.runner import LocalRunner
 from bollard.satellite.link import Links
@@ -99,25 +102,27 @@ class Satellite:
         self._process = DataProcess(state.replica, self._clock, start=not settings.attach_replica)
         self._engine = EngineClient(str(self._process.control))
         self._board = Board(NodeName(settings.node_name))
+        files, runner = LocalFiles(), LocalRunner()
+        self._kernel = _kernel(settings, runner, files, self._clock)
         self._loop = Loop(
             Host(
-                files=LocalFiles(),
-                runner=LocalRunner(),
+                files=files,
+                runner=runner,
                 engine=self._engine,
                 nbd_socket=str(self._process.nbd),
-                facts={"node": settings.node_name},
+                facts={"node": settings.node_name, "uname": platform.node()},
+                kernel=self._kernel,
             ),
             self._board,
             self._clock,
         )
-        self._facts: Capabilities = capabilities()
         self._reports = ErrorReports(instance)
         logging.getLogger().addHandler(self._reports)
         self._links = Links(
             self._board,
             self._loop,
             self._clock,
-            capabilities=lambda: self._facts,
+            capabilities=self._able,
             membership=state,
             answers=self._answer,
             instance=instance,
@@ -129,6 +134,8 @@ class Satellite:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         server = await self._listen()
+        if self._kernel is not None:
+            await self._kernel.probe()
         reason = await self._process.ensure()
         if reason:
             _log.error("%s", reason)
@@ -148,6 +155,9 @@ class Satellite:
         for end in ends:
             if isinstance(end, Exception):
                 raise end
+
+    def _able(self) -> Capabilities:
+        return capabilities(self._kernel.facts if self._kernel is not None else NO_KERNEL)
 
     async def _listen(self) -> asyncio.Server:
         context = self._tls()
@@ -204,6 +214,15 @@ class Satellite:
                 return pool
             case _:
                 raise ValueError(f"this satellite has no answer about '{topic}'")
+
+
+def _kernel(settings: Settings, runner: LocalRunner, files: LocalFiles, clock: Clock) -> KernelDrbd | None:
+    """The kernel's DRBD takes root; without that it is left alone."""
+    if os.geteuid() != 0:
+        return None
+    return KernelDrbd(
+        runner, files, clock, folder=settings.drbd_dir, follower=runner, load_modules=settings.load_modules
+    )
 
 
 def _notify(message: str) -> None:

@@ -25,9 +25,9 @@ from bollard.domain.steps import (
     Step,
     TakeSnapshot,
 )
-from bollard.domain.targets import TargetPool, TargetResource
+from bollard.domain.targets import ReplicationKind, TargetPool, TargetResource
 from bollard.satellite import layering
-from bollard.satellite.drivers import LAYERS, PROVIDERS, Provider
+from bollard.satellite.drivers import PROVIDERS, REPLICATION, Provider
 from bollard.satellite.host.base import BackingSeen, Host, HostError, Marks
 from bollard.satellite.sight import Sight
 
@@ -42,7 +42,7 @@ async def apply(step: Step, pools: Pools, sight: Sight, host: Host) -> bool:
     Raises HostError; then the step is done not at all, in part, or whole, and may be repeated.
     """
     running = sight.spec
-    layer = LAYERS[LayerKind.DRBD]
+    layer = REPLICATION[sight.kind]
     match step:
         case CreateBacking():
             pool, provider = pool_of(step.pool, pools)
@@ -68,7 +68,7 @@ async def apply(step: Step, pools: Pools, sight: Sight, host: Host) -> bool:
             pool, provider = pool_of(step.pool, pools)
             backing = await _backing(step.resource, step.pool, step.volume_uuid, pools, host)
             path = backing.top if backing.layers else await provider.activate(backing, host)
-            await layer.format(step, path, host)
+            await REPLICATION[step.implementation].format(step, path, host)
             await provider.mark(backing, pool, Marks(metadata=True), host)
             return True
         case ConfigureReplication() | ExportPlain():
@@ -151,7 +151,9 @@ async def _open(target: TargetResource, pools: Pools, sight: Sight, host: Host) 
                 backing = await _backing(target.name, volume.pool, volume.uuid, pools, host)
             backings[volume.number] = backing
             paths[volume.number] = backing.top if backing.layers else await provider.activate(backing, host)
-    return await LAYERS[LayerKind.DRBD].open(target, backings, paths, host)
+    replication = target.replication
+    kind = replication.implementation if replication is not None else ReplicationKind.USER
+    return await REPLICATION[kind].open(target, backings, paths, host)
 
 
 async def _backing(resource: str, pool_name: str, uuid: Uuid, pools: Pools, host: Host) -> BackingSeen:

@@ -1,16 +1,15 @@
-"""Looks at one resource name on this machine: its storage and what the data process runs. Changes nothing."""
-
-import msgspec
+"""Looks at one resource name on this machine: its storage and what runs it. Changes nothing."""
 
 from bollard.domain.ids import DISKLESS_POOL, Key, key_of
+from bollard.domain.targets import ReplicationKind, TargetResource
 from bollard.satellite import layering
 from bollard.satellite.apply import pool_of
+from bollard.satellite.drivers import REPLICATION
 from bollard.satellite.engine_watch import EngineWatch
 from bollard.satellite.host.base import BackingSeen, Host, HostError
+from bollard.satellite.host.running import Running
 from bollard.satellite.sight import Sight
-from bollard.satellite.tools.drbd_status import ResourceStatus, parse_status
 from bollard.satellite.wishes import Wishes
-from bollard.wire.engine import ResourceSpec, Show, Status
 
 __all__ = ["Looking"]
 
@@ -26,16 +25,15 @@ class Looking:
 
     async def prime(self, backings: tuple[BackingSeen, ...]) -> None:
         """Take everything at one moment, before any pass has run; `backings` from all pools."""
-        specs = await self._specs("")
-        statuses = {status.name: status for status in await self._statuses("")}
         by_key: dict[Key, list[BackingSeen]] = {}
         for seen in await layering.with_layers(backings, self._host):
             by_key.setdefault(key_of(seen.resource), []).append(seen)
-        specs_by_key: dict[Key, list[ResourceSpec]] = {}
-        for spec in specs:
-            specs_by_key.setdefault(key_of(spec.name), []).append(spec)
+        running: dict[Key, list[Running]] = {}
+        for layer in REPLICATION.values():
+            for one in await layer.observe(self._host):
+                running.setdefault(key_of(one.spec.name), []).append(one)
         self._primed = {
-            key: self._sight(key, tuple(by_key.get(key, ())), specs_by_key.get(key, []), statuses)
+            key: self._sight(key, tuple(by_key.get(key, ())), running.get(key, []))
             for key in self._wishes.keys()  # noqa: SIM118  # not a mapping
         }
 
@@ -49,28 +47,41 @@ class Looking:
         for pool_name in self._pools(key):
             pool, provider = pool_of(pool_name, self._wishes.pools)
             backings += await layering.observe(provider, pool, self._host, name)
-        specs: list[ResourceSpec] = []
-        statuses: dict[str, ResourceStatus] = {}
-        for known in sorted({*self._engine.names.get(key, ()), name}):
-            found = await self._specs(known)
-            specs += found
-            if found:
-                statuses |= {status.name: status for status in await self._statuses(known)}
-        return self._sight(key, tuple(backings), specs, statuses)
+        return self._sight(key, tuple(backings), await self._running(key, name))
 
-    def _sight(
-        self,
-        key: Key,
-        backings: tuple[BackingSeen, ...],
-        specs: list[ResourceSpec],
-        statuses: dict[str, ResourceStatus],
-    ) -> Sight:
-        if not specs:
+    async def _running(self, key: Key, name: str) -> list[Running]:
+        found: list[Running] = []
+        for kind, layer in REPLICATION.items():
+            if kind is not ReplicationKind.USER:
+                found += await layer.observe(self._host, name)
+        target = self._wishes.resources.get(key)
+        user = REPLICATION[ReplicationKind.USER]
+        try:
+            for known in sorted({*self._engine.names.get(key, ()), name}):
+                found += await user.observe(self._host, known)
+        except HostError as error:
+            # What the kernel runs has no need of the data process.
+            if error.code != "engine-away" or not any(_is_it(one, target) for one in found):
+                raise
+        return found
+
+    def _sight(self, key: Key, backings: tuple[BackingSeen, ...], running: list[Running]) -> Sight:
+        if not running:
             return Sight(backings)
         target = self._wishes.resources.get(key)
-        # An earlier life under the name, in whatever case, goes before anything else happens to it.
-        spec = next((one for one in specs if target is None or one.uuid != target.uuid), specs[0])
-        return Sight(backings, spec, statuses.get(spec.name), self._engine.may_promote(spec.name))
+        # An earlier life under the name, in whatever case, or under another implementation goes first.
+        one = next((one for one in running if target is None or not _is_it(one, target)), running[0])
+        may_promote = one.may_promote or self._engine.may_promote(one.spec.name)
+        return Sight(
+            backings,
+            one.spec,
+            one.status,
+            may_promote,
+            kind=one.kind,
+            fingerprint=one.fingerprint,
+            broken=one.broken,
+            problem=one.problem,
+        )
 
     def _pools(self, key: Key) -> list[str]:
         target = self._wishes.resources.get(key)
@@ -84,16 +95,10 @@ class Looking:
         by_key.pop(key_of(""), None)
         return list(by_key.values())
 
-    async def _specs(self, name: str) -> list[ResourceSpec]:
-        return msgspec.convert(await self._ask(Show(name=name)), list[ResourceSpec])
 
-    async def _statuses(self, name: str) -> list[ResourceStatus]:
-        return parse_status(await self._ask(Status(name=name)))
-
-    async def _ask(self, request: Show | Status) -> object:
-        try:
-            return (await self._host.engine.ask(request)).result
-        except HostError as error:
-            if error.code == "engine-not-found":
-                return []
-            raise
+def _is_it(running: Running, target: TargetResource | None) -> bool:
+    """Whether this is the target's resource, run by what shall run it."""
+    if target is None or running.spec.uuid != target.uuid:
+        return False
+    replication = target.replication
+    return running.kind is (replication.implementation if replication is not None else ReplicationKind.USER)

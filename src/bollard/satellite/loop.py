@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from bollard.domain.ids import Key
+from bollard.domain.ids import Key, key_of
 from bollard.domain.ports import Clock
 from bollard.domain.seen import Problem
 from bollard.domain.steps import ConfigureReplication, ExportPlain, Step
@@ -61,7 +61,10 @@ class Loop:
 
     async def run(self) -> None:
         """Until cancelled; passes that run are cut."""
-        jobs = [asyncio.create_task(job) for job in (self._pools.run(), self._engine.run(), self._survey())]
+        watches = [self._pools.run(), self._engine.run(), self._survey()]
+        if self._host.kernel is not None:
+            watches.append(self._host.kernel.run(self._kernel_changed))
+        jobs = [asyncio.create_task(job) for job in watches]
         try:
             await asyncio.gather(*jobs)
         finally:
@@ -105,6 +108,12 @@ class Loop:
             self._applied.clear()
         for one in [key] if key is not None else self._wishes.keys():
             self._wake(one, RETRY_MIN_S if one in self._failures else EVENTS_S)
+
+    def _kernel_changed(self, name: str | None) -> None:
+        keys = self._wishes.keys() if name is None else [key_of(name)]
+        for key in keys:
+            if name is None or key in self._wishes.resources or self._wishes.stones(key):
+                self._wake(key, RETRY_MIN_S if key in self._failures else EVENTS_S)
 
     def _pool_mended(self) -> None:
         for key in list(self._failures):
@@ -164,7 +173,7 @@ class Loop:
             steps = diff(target, stones, local)
             if not steps or steps == done:
                 await self._verifying.advance(target, sight.status)
-                return sight, bool(steps), None
+                return sight, bool(steps), sight.problem
             changed = False
             for step in steps:
                 if self._wishes.resources.get(key) is not target or self._wishes.stones(key) != stones:

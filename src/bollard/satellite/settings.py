@@ -16,6 +16,7 @@ from bollard.wire.link import PORT_PLAIN, PORT_TLS
 __all__ = ["Settings", "SettingsError", "parse"]
 
 DEFAULT_STATE: Final = "/var/lib/bollard/satellite"
+DEFAULT_DRBD_DIR: Final = "/var/lib/bollard/drbd.d"
 _KEYS: Final = {
     "node_name": str,
     "bind": str,
@@ -23,6 +24,8 @@ _KEYS: Final = {
     "state_dir": str,
     "insecure_plain": bool,
     "attach_replica": bool,
+    "drbd_dir": str,
+    "load_modules": bool,
     "log_level": str,
 }
 
@@ -40,6 +43,10 @@ class Settings(msgspec.Struct, frozen=True):
     port: int | None = None
     insecure_plain: bool = False
     attach_replica: bool = False
+    drbd_dir: str = DEFAULT_DRBD_DIR
+    """Of the resource files for the kernel's DRBD."""
+    load_modules: bool = False
+    """Load kernel modules that are there and not loaded."""
     log_level: str = "info"
     joining: bool = False
     leaving: bool = False
@@ -100,6 +107,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         default=None,
         help="never start the data process, only use it",
+    )
+    parser.add_argument(
+        "--drbd-dir", metavar="DIR", help=f"resource files for the kernel's DRBD; default: {DEFAULT_DRBD_DIR}"
+    )
+    parser.add_argument(
+        "--load-modules", action="store_true", default=None, help="load kernel modules that are not loaded"
     )
     parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"])
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")

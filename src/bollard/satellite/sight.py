@@ -9,7 +9,7 @@ from bollard.domain.ids import ResourceName, Uuid
 from bollard.domain.local import Local, LocalEngine, LocalExport
 from bollard.domain.resources import Tombstone
 from bollard.domain.seen import Problem, SeenResource, SeenVerify, SeenVolume
-from bollard.domain.targets import TargetResource, TargetVolume
+from bollard.domain.targets import ReplicationKind, TargetResource, TargetVolume
 from bollard.domain.units import KIB
 from bollard.satellite.host.base import BackingSeen
 from bollard.satellite.tools.drbd_status import DeviceStatus, ResourceStatus, seen_peers, suspended
@@ -25,9 +25,17 @@ class Sight(msgspec.Struct, frozen=True):
 
     backings: tuple[BackingSeen, ...] = ()
     spec: ResourceSpec | None = None
-    """What the data process runs under this name (in any case), without its secret."""
+    """What runs under this name (in any case), without its secret."""
     status: ResourceStatus | None = None
     may_promote: bool = False
+    kind: ReplicationKind = ReplicationKind.USER
+    """What runs it."""
+    fingerprint: str | None = None
+    """Of the target that was applied last, where the implementation itself remembers it."""
+    broken: bool = False
+    """Part of what was applied is missing."""
+    problem: Problem | None = None
+    """What a person should know of it, though it runs."""
 
 
 NOTHING = Sight()
@@ -59,8 +67,10 @@ def _engine(spec: ResourceSpec, sight: Sight, fingerprint: str) -> LocalEngine:
     return LocalEngine(
         uuid=Uuid(spec.uuid),
         replicated=spec.kind is Kind.REPLICATED,
-        fingerprint=fingerprint,
+        fingerprint=fingerprint if sight.fingerprint is None else sight.fingerprint,
         volumes=tuple(exports),
+        implementation=sight.kind,
+        broken=sight.broken,
     )
 
 
@@ -88,7 +98,10 @@ def seen_of(
         in_use=status is not None and (status.role == "Primary" or any(one.open for one in status.devices)),
         may_promote=sight.may_promote and status is not None,
         suspended=suspended(status) if status is not None else "",
-        volumes=tuple(_volume(target, volume, backings, devices, nbd_socket) for volume in target.volumes),
+        volumes=tuple(
+            _volume(target, volume, backings, devices, _device_path(target, volume, sight, nbd_socket))
+            for volume in target.volumes
+        ),
         peers=seen_peers(status) if status is not None else (),
         verify=verify if status is not None else None,
         problem=problem,
@@ -100,7 +113,7 @@ def _volume(
     volume: TargetVolume,
     backings: Mapping[Uuid, BackingSeen],
     devices: Mapping[int, DeviceStatus],
-    nbd_socket: str,
+    served_as: str,
 ) -> SeenVolume:
     backing = backings.get(volume.uuid)
     device = devices.get(volume.number)
@@ -108,7 +121,7 @@ def _volume(
         disk_state = "Created" if backing is not None else "DUnknown"
     else:
         disk_state = device.disk_state if device is not None else "DUnknown"
-    device_path = export_uri(target.name, volume.number, nbd_socket) if device is not None else ""
+    device_path = served_as if device is not None else ""
     size_kib = device.size if device is not None else 0
     if target.replication is None and volume.device and backing is not None and _usable(volume, backing):
         device_path = backing.top
@@ -128,6 +141,12 @@ def _volume(
 def _usable(volume: TargetVolume, backing: BackingSeen) -> bool:
     """Whether the block device that users open is there."""
     return backing.local.active and len(backing.layers) == len(volume.layers)
+
+
+def _device_path(target: TargetResource, volume: TargetVolume, sight: Sight, nbd_socket: str) -> str:
+    if sight.kind is ReplicationKind.USER:
+        return export_uri(target.name, volume.number, nbd_socket)
+    return f"/dev/drbd{volume.minor}"
 
 
 def problem_of(stone: Tombstone, problem: Problem, revision: int) -> SeenResource:

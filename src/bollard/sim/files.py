@@ -138,6 +138,10 @@ class SimFiles:
         self.disk.allocated[path] = _BLOCK
         await self._pause()
 
+    async def make_folder(self, path: str) -> None:
+        await self._pause()
+        self.disk.folders.add(path)
+
     async def can_reflink(self, folder: str) -> bool:
         await self._pause()
         return folder in self.disk.folders and self.disk.reflink

@@ -18,14 +18,16 @@ from bollard.domain.steps import (
     RestoreBacking,
     TakeSnapshot,
 )
-from bollard.domain.targets import TargetLayer, TargetPool, TargetResource
+from bollard.domain.targets import ReplicationKind, TargetLayer, TargetPool, TargetResource
 from bollard.satellite.drivers.diskless import Diskless
+from bollard.satellite.drivers.drbd_kernel import Drbd9, Drbd84
 from bollard.satellite.drivers.file import File
 from bollard.satellite.drivers.file_thin import FileThin
 from bollard.satellite.drivers.replication import Replication
 from bollard.satellite.host.base import BackingSeen, Host, LayerMark, LayerSeen, Marks, SnapshotSeen
+from bollard.satellite.host.running import Running
 
-__all__ = ["DEVICE_LAYERS", "LAYERS", "PROVIDERS", "DeviceLayer", "Layer", "Provider"]
+__all__ = ["DEVICE_LAYERS", "LAYERS", "PROVIDERS", "REPLICATION", "DeviceLayer", "Layer", "Provider"]
 
 
 class Provider(Protocol):
@@ -109,11 +111,18 @@ class DeviceLayer(Protocol):
 
 
 class Layer(Protocol):
-    """The layer that serves a resource."""
+    """An implementation of the layer that serves a resource."""
 
     @property
     def kind(self) -> LayerKind:
         """As the API names it."""
+
+    @property
+    def implementation(self) -> ReplicationKind:
+        """Which one it is."""
+
+    async def observe(self, host: Host, name: str = "", /) -> tuple[Running, ...]:
+        """All it has been told to run, of one resource name or of the whole node."""
 
     async def format(self, step: CreateMetadata, path: str, host: Host, /) -> bool:
         """Write metadata, if there is none."""
@@ -138,5 +147,8 @@ class Layer(Protocol):
 PROVIDERS: Final[Mapping[ProviderKind, Provider]] = {
     driver.kind: driver for driver in (Diskless(), File(), FileThin())
 }
-LAYERS: Final[Mapping[LayerKind, Layer]] = {driver.kind: driver for driver in (Replication(),)}
+REPLICATION: Final[Mapping[ReplicationKind, Layer]] = {
+    driver.implementation: driver for driver in (Replication(), Drbd9(), Drbd84())
+}
+LAYERS: Final[Mapping[LayerKind, Layer]] = {LayerKind.DRBD: REPLICATION[ReplicationKind.USER]}
 DEVICE_LAYERS: Final[Mapping[LayerKind, DeviceLayer]] = {}

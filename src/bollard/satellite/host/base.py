@@ -3,7 +3,7 @@
 Drivers and the loop see only these; `local.py` and `bollard.sim.host` stand behind them.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,7 +14,9 @@ from bollard.domain.ids import Uuid
 from bollard.domain.layers import LayerKind
 from bollard.domain.local import LocalBacking, LocalSnapshot
 from bollard.domain.seen import Problem
+from bollard.domain.targets import ReplicationKind
 from bollard.satellite.host.shared import Shared
+from bollard.satellite.tools.drbd_status import ResourceStatus
 from bollard.wire.engine import Event, Reply, Request
 
 __all__ = [
@@ -24,8 +26,11 @@ __all__ = [
     "Engine",
     "FileSeen",
     "Files",
+    "Follower",
     "Host",
     "HostError",
+    "Kernel",
+    "KernelFacts",
     "LayerMark",
     "LayerSeen",
     "Marks",
@@ -189,6 +194,9 @@ class Files(Protocol):
     async def write(self, path: str, content: bytes, mode: int = 0o600) -> None:
         """Replace a small file whole and durably: after a crash there is the old content or the new."""
 
+    async def make_folder(self, path: str) -> None:
+        """See that a folder is there, its parents too; a new one is for the satellite's user alone."""
+
     async def can_reflink(self, folder: str) -> bool:
         """Whether files in this folder can be copied by sharing their blocks."""
 
@@ -227,6 +235,13 @@ class Runner(Protocol):
         """Run to the end. HostError: `tool-missing`, `tool-timeout`, `tool-failed` (exit code)."""
 
 
+class Follower(Protocol):
+    """Programs that run on and tell what happens, a line at a time."""
+
+    def follow(self, cmd: Cmd) -> AsyncIterator[str]:
+        """Start it and give its lines; it ends with the iteration, and the iteration with it. HostError."""
+
+
 class Engine(Protocol):
     """The data process, by its control socket's records."""
 
@@ -235,6 +250,51 @@ class Engine(Protocol):
 
     def events(self) -> AsyncIterator[Event]:
         """The present state, then every change; ends with HostError `engine-away` when the process goes."""
+
+
+class KernelFacts(msgspec.Struct, frozen=True):
+    """What of DRBD a node's kernel has."""
+
+    kind: ReplicationKind | None = None
+    """None: it cannot be used, for `reason`."""
+    version: str = ""
+    """Of the module, loaded or not."""
+    utils: str = ""
+    reason: str = ""
+    allowed: Mapping[str, frozenset[str]] = {}
+    """Option names that the tools know, by section; a section that is absent was not asked for."""
+
+
+class Kernel(Protocol):
+    """The kernel's DRBD: its state without a process per question, and its tools."""
+
+    folder: str
+    """Of the resource files."""
+    facts: KernelFacts
+
+    async def run(self, changed: Callable[[str | None], None]) -> None:
+        """For ever: listen to the kernel. `changed` gets a resource's name; None: all may have changed."""
+
+    async def status(self, name: str) -> ResourceStatus | None:
+        """One resource, None when the kernel has none of exactly this name."""
+
+    async def statuses(self) -> dict[str, ResourceStatus]:
+        """Every resource of the kernel, whoever made it, as it is now."""
+
+    def split_brain(self, name: str) -> frozenset[int]:
+        """Node ids of the peers with which the kernel found data that diverged."""
+
+    def heal_due(self, status: ResourceStatus) -> bool:
+        """Whether a link that gave up shall be tried again now."""
+
+    def healing(self, status: ResourceStatus) -> None:
+        """A new attempt at its links begins."""
+
+    def forget(self, name: str) -> None:
+        """The resource is gone."""
+
+    async def tool(self, cmd: Cmd, name: str) -> Done:
+        """Run one of DRBD's tools; what is known of the resource `name` is asked anew after it. HostError."""
 
 
 @dataclass(frozen=True)
@@ -250,3 +310,5 @@ class Host:
     """What is fixed for the life of the process: uname, os_variant, version."""
     shared: Shared = field(default_factory=Shared)
     """Looks at the whole machine that many passes share, and locks."""
+    kernel: Kernel | None = None
+    """None: this satellite leaves the kernel's DRBD alone."""

@@ -67,6 +67,9 @@ class LocalFiles:
     async def write(self, path: str, content: bytes, mode: int = 0o600) -> None:
         await self._call(path, _write, path, content, mode)
 
+    async def make_folder(self, path: str) -> None:
+        await self._call(path, _make_folder, path)
+
     async def can_reflink(self, folder: str) -> bool:
         return await self._call(folder, _can_reflink, folder)
 
@@ -234,6 +237,10 @@ def _write(path: str, content: bytes, mode: int) -> None:
         os.close(fd)
     os.replace(partial, path)  # noqa: PTH105
     sync_folder(path)
+
+
+def _make_folder(path: str) -> None:
+    os.makedirs(path, 0o700, exist_ok=True)  # noqa: PTH103
 
 
 def _can_reflink(folder: str) -> bool:

@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ __all__ = ["LocalRunner", "start_detached"]
 _SEARCH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _GRACE_S: Final = 5.0
 _TAIL: Final = 2000
+_LINE_MAX: Final = 1 << 20
 _log = logging.getLogger(__name__)
 
 
@@ -41,14 +42,7 @@ class LocalRunner:
     async def run(self, cmd: Cmd) -> Done:
         path = self.path_of(cmd.argv[0])
         if path is None:
-            raise HostError(
-                f"The program '{cmd.argv[0]}' is not installed",
-                code="tool-missing",
-                cause=f"It was looked for in {self._search}.",
-                correction="Install the package that provides it, then restart the satellite.",
-                subject=Subject.COMMAND,
-                name=cmd.argv[0],
-            )
+            raise _missing(cmd, self._search)
         process = await asyncio.create_subprocess_exec(
             path,
             *cmd.argv[1:],
@@ -78,6 +72,43 @@ class LocalRunner:
         if process.returncode not in cmd.expect:
             raise _failed(cmd, process.returncode, stderr)
         return Done(process.returncode, stdout, stderr)
+
+    async def follow(self, cmd: Cmd) -> AsyncIterator[str]:
+        """`host.base.Follower`: the time limit does not count."""
+        path = self.path_of(cmd.argv[0])
+        if path is None:
+            raise _missing(cmd, self._search)
+        process = await asyncio.create_subprocess_exec(
+            path,
+            *cmd.argv[1:],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={"PATH": self._search, "LC_ALL": "C", "LANG": "C"},
+            start_new_session=True,
+            limit=_LINE_MAX,
+        )
+        assert process.stdout is not None
+        try:
+            while line := await process.stdout.readline():
+                yield line.decode("utf-8", "replace").rstrip("\n")
+            code = await process.wait()
+        finally:
+            if process.returncode is None:
+                await _end_group(process)
+        if code not in cmd.expect:
+            raise _failed(cmd, code, b"")
+
+
+def _missing(cmd: Cmd, search: str) -> HostError:
+    return HostError(
+        f"The program '{cmd.argv[0]}' is not installed",
+        code="tool-missing",
+        cause=f"It was looked for in {search}.",
+        correction="Install the package that provides it, then restart the satellite.",
+        subject=Subject.COMMAND,
+        name=cmd.argv[0],
+    )
 
 
 def _failed(cmd: Cmd, code: int, stderr: bytes) -> HostError:
