@@ -1,6 +1,6 @@
 """Long lists of the API with 100 to 10 000 resources, and small reads: [--resources 100,1000,10000].
 
-In-process and without a network: the controller's own time, the best of some runs.
+In-process, without a network but where HTTP is named: the controller's own time, the best of some runs.
 """
 
 import argparse
@@ -12,9 +12,11 @@ from collections.abc import Awaitable, Callable
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests"))
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from bollard.controller.serving import Serving, bind
 from bollard.domain.cluster import Record
 from bollard.domain.ids import GroupName, NodeName, ResourceName, Uuid, key_of
 from bollard.domain.layers import DEFAULT_STACK, ProviderKind
@@ -75,6 +77,21 @@ def filled(resources: int) -> Driver:
     return Driver(service)
 
 
+async def after_a_report(driver: Driver, headers: dict[str, str]) -> None:
+    """The view after one node has said something new of one resource."""
+    tell_news(driver)
+    await driver.ask("GET", "/v1/view/resources", headers=headers)
+
+
+def tell_news(driver: Driver) -> None:
+    """One node reports one resource."""
+    observed = driver.service.observed
+    node = observed.nodes[key_of("node3")]
+    key = sorted(node.resources)[len(node.resources) // 2]
+    node.resources[key] = msgspec.structs.replace(node.resources[key])
+    observed.changes += 1
+
+
 async def timed_ms(work: Callable[[], Awaitable[object]], repeat: int = 5) -> float:
     """The best of some runs."""
     best = float("inf")
@@ -93,7 +110,10 @@ async def lists(table: Table, count: int) -> None:
     rows = (
         ("view, first time", 1, lambda: driver.ask("GET", view)),
         ("view, nothing new", 5, lambda: driver.ask("GET", view)),
+        ("view, first time gzip", 1, lambda: driver.ask("GET", view, headers=gzip)),
         ("view, nothing new, gzip", 5, lambda: driver.ask("GET", view, headers=gzip)),
+        ("view, one resource is new", 5, lambda: after_a_report(driver, {})),
+        ("view, one resource is new, gzip", 5, lambda: after_a_report(driver, gzip)),
         ("view, 100 of it", 5, lambda: driver.ask("GET", view + "?limit=100&offset=50")),
         ("definitions", 5, lambda: driver.ask("GET", "/v1/resource-definitions")),
         ("one resource", 20, lambda: driver.ask("GET", "/v1/resource-definitions/res000001/resources/node1")),
@@ -101,6 +121,38 @@ async def lists(table: Table, count: int) -> None:
     )
     for about, repeat, work in rows:
         table.add_row(f"{count} resources", about, f"{await timed_ms(work, repeat):.1f}")
+
+
+async def over_http(table: Table, count: int) -> None:
+    """The rows about the list over a real connection, in this process."""
+    driver, serving = filled(count), Serving()
+    sock = bind("127.0.0.1", 0)
+    await serving.start(driver.app, sock)
+    reader, writer = await asyncio.open_connection("127.0.0.1", sock.getsockname()[1], limit=1 << 26)
+
+    async def get(more: str) -> None:
+        writer.write(f"GET /v1/view/resources HTTP/1.1\r\nHost: bench\r\n{more}\r\n".encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+        await reader.readexactly(int(lengths[0].partition(b":")[2]) if lengths else 0)
+
+    async def after_news(more: str) -> None:
+        tell_news(driver)
+        await get(more)
+
+    gzip = "Accept-Encoding: gzip\r\n"
+    rows = (
+        ("over HTTP, first time, gzip", 1, lambda: get(gzip)),
+        ("over HTTP, nothing new, gzip", 5, lambda: get(gzip)),
+        ("over HTTP, one resource is new, gzip", 5, lambda: after_news(gzip)),
+        ("over HTTP, first time", 1, lambda: get("")),
+        ("over HTTP, nothing new", 5, lambda: get("")),
+        ("over HTTP, one resource is new", 5, lambda: after_news("")),
+    )
+    for about, repeat, work in rows:
+        table.add_row(f"{count} resources", about, f"{await timed_ms(work, repeat):.1f}")
+    writer.close()
+    await serving.stop()
 
 
 async def main(arguments: list[str]) -> None:
@@ -114,6 +166,7 @@ async def main(arguments: list[str]) -> None:
     table.columns[-1].justify = "right"
     for count in options.resources.split(","):
         await lists(table, int(count))
+        await over_http(table, int(count))
     Console().print(table)
 
 

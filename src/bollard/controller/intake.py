@@ -55,6 +55,7 @@ class Intake:
         if status != "ONLINE" and seen.away_since_ms is None:
             seen.away_since_ms = self._clock.now_ms()
         if old != status:
+            self._observed.changes += 1
             seen.status, seen.since_ms = status, self._clock.now_ms()
             self._events.tell(NodeStatus(node=node, old=old, new=status, message=message))
         self._waiting.wake(node, None)

@@ -39,6 +39,8 @@ class Observed:
 
     def __init__(self) -> None:
         self.nodes: dict[Key, NodeSeen] = {}
+        self.changes = 0
+        """Grows whenever a resource or the state of a node is not what it was: for those who keep copies."""
 
     def node(self, name: str) -> NodeSeen:
         """What is known of a node; an unknown node has never been online."""
@@ -58,6 +60,7 @@ class Observed:
 
     def forget(self, name: str) -> None:
         """Drop what was known of a node that has left the cluster."""
+        self.changes += 1
         self.nodes.pop(key_of(name), None)
 
     def take(self, report: Observation, now_ms: int) -> None:
@@ -65,6 +68,8 @@ class Observed:
         node = self.node(report.node)
         node.heard_ms = now_ms
         node.revision = max(node.revision, report.revision)
+        if report.complete or report.resources or report.gone:
+            self.changes += 1
         if report.complete:
             node.pools = {}
             node.resources = {}

@@ -157,10 +157,29 @@ class Call:
         """Any value as JSON."""
         return self.encoded(msgspec.json.encode(value), status=status)
 
-    def encoded(self, content: bytes, *, status: int | None = None) -> Response:
+    @property
+    def takes_gzip(self) -> bool:
+        """Whether the client can take a compressed answer."""
+        return "gzip" in self.request.headers.get("accept-encoding", "")
+
+    def unchanged(self, tag: str) -> Response | None:
+        """The short answer for a client that has this version already, if it has."""
+        given = [text.strip() for text in self.request.headers.get("if-none-match", "").split(",")]
+        return Response(status_code=304, headers={"ETag": tag}) if tag in given else None
+
+    def ready(self, content: bytes, *, tag: str, gzipped: bool) -> Response:
+        """JSON that is as it is to be sent, with its version."""
+        headers = {"Vary": "Accept-Encoding", "ETag": tag}
+        if gzipped:
+            headers["Content-Encoding"] = "gzip"
+        return Response(
+            content, status_code=self.route.status, media_type="application/json", headers=headers
+        )
+
+    def encoded(self, content: bytes, *, status: int | None = None, tag: str = "") -> Response:
         """JSON that is encoded already, compressed if it is long and the client can take it."""
-        headers = {"Vary": "Accept-Encoding"}
-        if len(content) >= GZIP_FROM_BYTES and "gzip" in self.request.headers.get("accept-encoding", ""):
+        headers = {"Vary": "Accept-Encoding"} | ({"ETag": tag} if tag else {})
+        if len(content) >= GZIP_FROM_BYTES and self.takes_gzip:
             packer = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
             content = packer.compress(content) + packer.flush()
             headers["Content-Encoding"] = "gzip"

@@ -8,9 +8,11 @@ import msgspec
 from starlette.responses import Response
 
 from bollard.controller.rest import find, pools
+from bollard.controller.rest.blocks import Block, Piece, gzipped, joined
 from bollard.controller.rest.call import Call
 from bollard.controller.rest.routing import Route
-from bollard.domain.ids import Key, key_of
+from bollard.domain.cluster import Cluster
+from bollard.domain.ids import key_of
 from bollard.domain.layers import ProviderKind
 from bollard.domain.nodes import StoragePool
 from bollard.domain.observed import NodeSeen
@@ -21,25 +23,33 @@ from bollard.wire.rest.resource_views import Picture, ResourceView, resource_vie
 _encode = msgspec.json.Encoder().encode
 _CHUNK = 500
 """Resources that are encoded before others get their turn."""
+_LONG = 200
+"""From so many on, a list is put together from compressed blocks."""
 
 
 def picture_of(call: Call, resource: Resource) -> Picture:
     """All that a view of a resource is made of."""
     service = call.api.service
     cluster, node = service.cluster, service.observed.node(resource.node)
-    providers: dict[Key, ProviderKind] = {}
-    for volume in resource.volumes:
-        pool = cluster.pool(resource.node, volume.pool)
-        if pool is not None:
-            providers[key_of(volume.pool)] = pool.provider
+    key = key_of(resource.definition)
     return Picture(
         resource=resource,
-        definition=cluster.definitions[key_of(resource.definition)],
-        seen=node.resources.get(key_of(resource.definition)),
-        providers=providers,
+        definition=cluster.definitions[key],
+        seen=node.resources.get(key),
+        providers=providers_of(cluster, resource),
         current=node.online,
         heard_ms=node.heard_ms,
     )
+
+
+def providers_of(cluster: Cluster, resource: Resource) -> dict[str, ProviderKind]:
+    """The kinds of storage under a resource's volumes, by the names of the pools."""
+    found: dict[str, ProviderKind] = {}
+    for volume in resource.volumes:
+        pool = cluster.pool(resource.node, volume.pool)
+        if pool is not None:
+            found[volume.pool] = pool.provider
+    return found
 
 
 def view_of(call: Call, resource: Resource, *, with_volumes: bool) -> ResourceView:
@@ -57,7 +67,7 @@ def selected(call: Call) -> list[Resource]:
     if names is not None:
         found = [each for name in sorted(names) for each in cluster.resources_of(name)]
     else:
-        found = [cluster.resources[key] for key in sorted(cluster.resources)]
+        found = call.api.ordered()
     if nodes is not None:
         found = [each for each in found if key_of(each.node) in nodes]
     if pool_names is not None:
@@ -69,17 +79,39 @@ def selected(call: Call) -> list[Resource]:
 
 async def view_resources(call: Call) -> Response:
     """All resources with their volumes and states."""
-    found, parts = call.page(selected(call)), list[bytes]()
+    version = call.api.version
+    tag = f'W/"{version}"'
+    unchanged = call.unchanged(tag)
+    if unchanged is not None:
+        return unchanged
+    packed = call.takes_gzip
+    asked = f"{packed} {call.request.url.query}"
+    content = call.api.wholes.get(asked, version)
+    if content is None:
+        found = call.page(selected(call))
+        if len(found) < _LONG:
+            return call.encoded(b"[" + b",".join([it for _, it in fragments_of(call, found)]) + b"]", tag=tag)
+        blocks = await _blocks_of(call, found)
+        content = gzipped(blocks) if packed else joined(blocks)
+        call.api.wholes.put(asked, version, content)
+    return call.ready(content, tag=tag, gzipped=packed)
+
+
+async def _blocks_of(call: Call, found: Sequence[Resource]) -> list[Block]:
+    pieces = list[Piece]()
     for start in range(0, len(found), _CHUNK):
-        parts.extend(fragments_of(call, found[start : start + _CHUNK]))
-        if len(found) > _CHUNK:
+        misses = call.api.fragments.misses
+        pieces.extend(fragments_of(call, found[start : start + _CHUNK]))
+        if call.api.fragments.misses != misses:
             # A list that is encoded for the first time takes its time: others go on meanwhile.
             await asyncio.sleep(0)
-    call.api.fragments.keep_within(len(call.api.service.cluster.resources))
-    return call.encoded(b"[" + b",".join(parts) + b"]")
+    count = len(call.api.service.cluster.resources)
+    call.api.fragments.keep_within(count)
+    call.api.blocks.keep_within(count)
+    return list(call.api.blocks.of(pieces))
 
 
-def fragments_of(call: Call, resources: Sequence[Resource]) -> Iterator[bytes]:
+def fragments_of(call: Call, resources: Sequence[Resource]) -> Iterator[Piece]:
     """Resources with volumes as JSON, each encoded again only when something of it is new.
 
     One whose definition is gone since it was selected is left out.
@@ -87,6 +119,7 @@ def fragments_of(call: Call, resources: Sequence[Resource]) -> Iterator[bytes]:
     definitions, observed = call.api.service.cluster.definitions, call.api.service.observed
     fragments = call.api.fragments
     nodes: dict[str, NodeSeen] = {}
+    providers: dict[tuple[str, ...], dict[str, ProviderKind]] = {}
     name, definition = None, None
     for resource in resources:
         if resource.definition != name or definition is None:
@@ -102,9 +135,21 @@ def fragments_of(call: Call, resources: Sequence[Resource]) -> Iterator[bytes]:
         sources = (resource, definition, node.resources.get(key), online, online or node.heard_ms)
         known = fragments.get(resource.uuid, sources)
         if known is None:
-            known = _encode(view_of(call, resource, with_volumes=True))
+            storage = (resource.node, *[volume.pool for volume in resource.volumes])
+            kinds = providers.get(storage)
+            if kinds is None:
+                kinds = providers[storage] = providers_of(call.api.service.cluster, resource)
+            picture = Picture(
+                resource=resource,
+                definition=definition,
+                seen=sources[2],
+                providers=kinds,
+                current=online,
+                heard_ms=node.heard_ms,
+            )
+            known = _encode(resource_view(picture, with_volumes=True))
             fragments.put(resource.uuid, sources, known)
-        yield known
+        yield resource.uuid, known
 
 
 def selected_pools(call: Call) -> list[StoragePool]:

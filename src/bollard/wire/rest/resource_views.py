@@ -6,7 +6,6 @@ collector (they hold no cycles).
 
 import msgspec
 
-from bollard.domain.ids import Key, key_of
 from bollard.domain.layers import DEFAULT_STACK, LayerKind, ProviderKind
 from bollard.domain.resources import DiskKind, Resource, ResourceDefinition, ResourcePhase, VolumeOnNode
 from bollard.domain.seen import SeenPeer, SeenResource, SeenVolume
@@ -164,8 +163,8 @@ class Picture(msgspec.Struct, frozen=True, gc=False):
     resource: Resource
     definition: ResourceDefinition
     seen: SeenResource | None
-    providers: dict[Key, ProviderKind]
-    """Of the pools of the node, by pool key."""
+    providers: dict[str, ProviderKind]
+    """Of the pools of the node, by the names that its volumes have for them."""
     current: bool
     """Whether the node is online, so that `seen` is what it is now."""
     heard_ms: int = 0
@@ -333,13 +332,14 @@ def _connection(peer: SeenPeer) -> DrbdConnection:
 
 def _promotion_score(seen: SeenResource) -> int:
     """Higher is better to promote: current data first, then peers that see it, then peers at all."""
-    own = any(volume.disk_state == "UpToDate" for volume in seen.volumes)
-    connected = [peer for peer in seen.peers if peer.connection == "Connected"]
-    current_peers = sum(
-        bool(peer.volumes) and all(volume.peer_disk_state == "UpToDate" for volume in peer.volumes)
-        for peer in connected
-    )
-    return 10_000 * own + 100 * len(connected) + (1 if own else current_peers)
+    own = "UpToDate" in [volume.disk_state for volume in seen.volumes]
+    connected = current_peers = 0
+    for peer in seen.peers:
+        if peer.connection == "Connected":
+            connected += 1
+            states = [volume.peer_disk_state for volume in peer.volumes]
+            current_peers += bool(states) and states.count("UpToDate") == len(states)
+    return 10_000 * own + 100 * connected + (1 if own else current_peers)
 
 
 def _drbd_volume(
@@ -375,7 +375,7 @@ def _volume(picture: Picture, stack: tuple[LayerKind, ...], piece: _Piece) -> Vo
         volume_number=volume.number,
         allocated_size_kib=seen.allocated_kib if seen and picture.resource.diskful else 0,
         storage_pool_name=volume.pool,
-        provider_kind=picture.providers.get(key_of(volume.pool), ""),
+        provider_kind=picture.providers.get(volume.pool, ""),
         device_path=seen.device_path if seen and active else "",
         usable_size_kib=piece.size_kib,
         props=volume.props,

@@ -16,9 +16,9 @@ from bollard.domain.resources import (
     VolumeDefinition,
     VolumeOnNode,
 )
-from bollard.domain.seen import Problem, SeenPool, SeenResource, SeenVolume
+from bollard.domain.seen import Observation, Problem, SeenPool, SeenResource, SeenVolume
 from bollard.domain.units import UNLIMITED_KIB
-from rest_driver import Driver, FakeService
+from rest_driver import Driver, FakeService, unpacked
 
 
 def seen_of(name: str, state: str = "UpToDate") -> SeenResource:
@@ -174,3 +174,49 @@ def test_the_misspelled_path_of_an_old_client_works(call: Driver) -> None:
     assert pair.content == right.content
     one = call("GET", "/v1/resource-definitions/r1/resource-connections/n1/n2")
     assert [one.json] == right.json
+
+
+def long_list(count: int) -> FakeService:
+    """So many resources on one node that is online."""
+    records: list[Record] = [
+        ResourceGroup(GroupName("DfltRscGrp"), Uuid("g")),
+        Node(NodeName("n1"), Uuid("n")),
+    ]
+    for number in range(count):
+        name = ResourceName(f"res{number:04d}")
+        records.append(ResourceDefinition(name, Uuid(name), GroupName("DfltRscGrp")))
+        records.append(Resource(name, NodeName("n1"), Uuid(f"u-{number}")))
+    service = FakeService(records)
+    service.observed.node("n1").status = "ONLINE"
+    return service
+
+
+def test_a_long_list_is_the_same_packed_or_not_and_from_memory_or_not() -> None:
+    driver = Driver(long_list(700))
+    plain = driver("GET", "/v1/view/resources")
+    assert len(plain.json) == 700
+    packed = driver("GET", "/v1/view/resources", headers={"accept-encoding": "gzip"})
+    assert unpacked(packed) == plain.content
+    again = driver("GET", "/v1/view/resources", headers={"accept-encoding": "gzip"})
+    assert again.content == packed.content
+    page = driver("GET", "/v1/view/resources?limit=250&offset=100")
+    assert page.json == plain.json[100:350]
+    assert driver("GET", "/v1/view/resources?resources=res0007").json == plain.json[7:8]
+
+
+def test_news_are_seen_at_once_and_a_client_that_knows_gets_no_body() -> None:
+    service = long_list(300)
+    driver = Driver(service)
+    first = driver("GET", "/v1/view/resources")
+    tag = first.headers["etag"]
+    same = driver("GET", "/v1/view/resources", headers={"if-none-match": tag})
+    assert (same.status, same.content) == (304, b"")
+    service.observed.take(Observation(NodeName("n1"), resources=(seen_of("res0003"),)), 1)
+    news = driver("GET", "/v1/view/resources", headers={"if-none-match": tag})
+    assert news.status == 200
+    assert news.headers["etag"] != tag
+    assert [one["name"] for one, old in zip(news.json, first.json, strict=True) if one != old] == ["res0003"]
+    known = service.cluster.resources[key_of("res0004", "n1")]
+    service.cluster.apply([Put(msgspec.structs.replace(known, props={"Aux/a": "b"}))])
+    assert driver("GET", "/v1/view/resources?props=Aux/a").json[0]["name"] == "res0004"
+    assert driver("GET", "/v1/view/resources").json[4]["props"] == {"Aux/a": "b"}
