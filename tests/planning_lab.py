@@ -9,9 +9,9 @@ from bollard.domain.answers import Decision
 from bollard.domain.cluster import Cluster, Put
 from bollard.domain.ids import Key, SnapshotName, Uuid, key_of
 from bollard.domain.layers import LayerKind, ProviderKind
-from bollard.domain.local import Local, LocalBacking, LocalEngine, LocalExport, LocalLayer
+from bollard.domain.local import Local, LocalBacking, LocalEngine, LocalExport, LocalLayer, LocalSnapshot
 from bollard.domain.observed import Observed
-from bollard.domain.resources import Resource, SnapshotDefinition, Tombstone
+from bollard.domain.resources import Resource, Tombstone
 from bollard.domain.seen import (
     Capabilities,
     Observation,
@@ -19,12 +19,14 @@ from bollard.domain.seen import (
     SeenPeerVolume,
     SeenPool,
     SeenResource,
+    SeenSnapshot,
     SeenVolume,
 )
 from bollard.domain.steps import (
     ConfigureReplication,
     CreateBacking,
     CreateMetadata,
+    DropSnapshot,
     ExportPlain,
     GrowBacking,
     GrowLayers,
@@ -34,10 +36,13 @@ from bollard.domain.steps import (
     RemoveExport,
     RemoveReplication,
     ResizeReplication,
+    RestoreBacking,
     ShrinkBacking,
     Step,
+    TakeSnapshot,
 )
-from bollard.domain.targets import TargetResource
+from bollard.domain.snapshots import SnapshotDefinition, SnapshotOnNode
+from bollard.domain.targets import SnapshotStage, TargetResource
 from bollard.planning.bootstrap import initial_records
 from bollard.planning.decide import decide
 from bollard.planning.diff import diff, fingerprint, finished
@@ -78,6 +83,10 @@ class Machine:
         self.locals: dict[Key, Local] = {}
         self.complete: set[Uuid] = set()
         """Backings that hold all data."""
+        self.contents: dict[Uuid, str] = {}
+        """What is on backings and, by uuid and number, in snapshots; absent: zeroes."""
+        self.cannot_hold = False
+        """Whether it fails to stand still."""
 
     def local(self, name: str) -> Local:
         return self.locals.get(key_of(name), Local(name=name))  # type: ignore[arg-type]
@@ -85,6 +94,13 @@ class Machine:
     def carry_out(self, name: str, steps: Iterable[Step]) -> None:
         for step in steps:
             self.locals[key_of(name)] = carried_out(self.local(name), step)
+            if isinstance(step, RestoreBacking):
+                kept = Uuid(f"{step.snapshot_uuid}/{step.number}")
+                assert kept in self.contents, "restored from nothing"
+                self.contents[step.volume_uuid] = self.contents[kept]
+            if isinstance(step, TakeSnapshot):
+                content = self.contents.get(step.volume_uuid, "")
+                self.contents[Uuid(f"{step.snapshot_uuid}/{step.number}")] = content
             if isinstance(step, CreateMetadata) and step.current_gi is not None:
                 self.complete.add(step.volume_uuid)
 
@@ -102,6 +118,21 @@ def carried_out(local: Local, step: Step) -> Local:
         case CreateBacking():
             assert step.volume_uuid not in backings, "created twice"
             backings[step.volume_uuid] = LocalBacking(step.pool, step.number, step.volume_uuid, step.size_kib)
+        case RestoreBacking():
+            assert step.volume_uuid not in backings, "restored twice"
+            backings[step.volume_uuid] = LocalBacking(step.pool, step.number, step.volume_uuid, step.size_kib)
+        case TakeSnapshot():
+            assert step.volume_uuid in backings, "a snapshot of nothing"
+            taken = LocalSnapshot(step.pool, step.number, step.snapshot_uuid)
+            return msgspec.structs.replace(local, snapshots=(*local.snapshots, taken))
+        case DropSnapshot():
+            rest = tuple(
+                one
+                for one in local.snapshots
+                if (one.snapshot_uuid, one.number) != (step.snapshot_uuid, step.number)
+            )
+            assert rest != local.snapshots, "dropped what is not there"
+            return msgspec.structs.replace(local, snapshots=rest)
         case GrowBacking() | ShrinkBacking():
             old = backings[step.volume_uuid]
             grows = isinstance(step, GrowBacking)
@@ -156,7 +187,7 @@ def carried_out(local: Local, step: Step) -> Local:
             assert engine.uuid == step.uuid
             engine = None
     ordered = tuple(sorted(backings.values(), key=lambda backing: backing.volume_uuid))
-    return Local(local.name, ordered, engine=engine)
+    return Local(local.name, ordered, engine=engine, snapshots=local.snapshots)
 
 
 def _configured(
@@ -219,10 +250,12 @@ class Lab:
     def online(self, name: str, *, capabilities: Capabilities = CAPABLE) -> None:
         seen = self.observed.node(name)
         seen.status = "ONLINE"
+        seen.since_ms = self.now_ms
         seen.capabilities = capabilities
 
     def offline(self, name: str) -> None:
         self.observed.node(name).status = "OFFLINE"
+        self.observed.node(name).since_ms = self.now_ms
 
     def add_pool(
         self, node: str, name: str, *, provider: str = "FILE_THIN", free_kib: int = 100 * GIB
@@ -234,7 +267,7 @@ class Lab:
     def see_pool(self, node: str, name: str, *, free_kib: int, total_kib: int | None = None) -> None:
         pool = self.cluster.pool(node, name)
         assert pool is not None
-        seen = SeenPool(pool.name, pool.uuid, free_kib, total_kib or free_kib)
+        seen = SeenPool(pool.name, pool.uuid, free_kib, total_kib or free_kib, supports_snapshots=True)
         self.observed.node(node).pools[key_of(name)] = seen
 
     def follow(self, *, only: str | None = None) -> None:
@@ -302,7 +335,26 @@ class Lab:
             in_use=role == "Primary",
             volumes=volumes if target.active else (),
             peers=peers,
+            snapshot=self._seen_snapshot(target, machine),
         )
+
+    def _seen_snapshot(self, target: TargetResource, machine: Machine) -> SeenSnapshot | None:
+        wanted = target.snapshot
+        if wanted is None:
+            return None
+        kept = {one.snapshot_uuid for one in machine.local(target.name).snapshots}
+        if wanted.stage is SnapshotStage.TAKE and not machine.cannot_hold and wanted.uuid not in kept:
+            machine.carry_out(
+                target.name,
+                [
+                    TakeSnapshot(
+                        target.name, volume.pool, volume.number, volume.uuid, wanted.name, wanted.uuid
+                    )
+                    for volume in target.volumes
+                    if volume.number in wanted.numbers
+                ],
+            )
+        return SeenSnapshot(wanted.uuid, wanted.stage, held=not machine.cannot_hold)
 
     def _connection(self, peer: str) -> str:
         return "Connecting" if key_of(peer) in self._unreached else "Connected"
@@ -319,7 +371,9 @@ class Lab:
             definition=known.name,
             name=SnapshotName("snap"),
             uuid=self.draw.uuid(),
-            nodes=tuple(self.cluster.nodes[key_of(node)].name for node in nodes),
+            nodes=tuple(
+                SnapshotOnNode(self.cluster.nodes[key_of(node)].name, self.draw.uuid()) for node in nodes
+            ),
         )
         self.cluster.apply([Put(record)])
 

@@ -17,9 +17,9 @@ from bollard.domain.resources import (
     Resource,
     ResourceDefinition,
     ResourceGroup,
-    SnapshotDefinition,
     Tombstone,
 )
+from bollard.domain.snapshots import SnapshotDefinition
 
 
 def orphans(records: Sequence[Record]) -> list[Quarantined]:

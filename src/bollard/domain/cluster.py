@@ -19,9 +19,9 @@ from bollard.domain.resources import (
     Resource,
     ResourceDefinition,
     ResourceGroup,
-    SnapshotDefinition,
     Tombstone,
 )
+from bollard.domain.snapshots import SnapshotDefinition
 
 Record = (
     ControllerSettings

@@ -309,6 +309,75 @@ class ModifyVolume(Command, frozen=True):
     props: PropsChange = PropsChange()
 
 
+class NewSnapshot(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A snapshot as asked for."""
+
+    definition: str
+    name: str
+    nodes: tuple[str, ...] = ()
+    """Empty: all with a disk that can be reached."""
+    props: Props = {}
+    automatic: bool = False
+    """Made by the schedule of automatic snapshots."""
+
+
+class CreateSnapshots(Command, frozen=True):
+    """Keep resources as they are, all at one instant."""
+
+    snapshots: tuple[NewSnapshot, ...]
+
+
+class ModifySnapshot(Command, frozen=True):
+    definition: str
+    snapshot: str
+    props: PropsChange = PropsChange()
+
+
+class DeleteSnapshot(Command, frozen=True):
+    definition: str
+    snapshot: str
+    nodes: tuple[str, ...] = ()
+    """Only what these keep; empty: all."""
+
+
+class RestoreVolumeDefinitions(Command, frozen=True):
+    """Copy a snapshot's volume definitions to another resource definition."""
+
+    definition: str
+    snapshot: str
+    to: str
+
+
+class RestoreResources(Command, frozen=True):
+    """Make the resources of a definition from a snapshot, on the nodes that keep it or on some of them."""
+
+    definition: str
+    snapshot: str
+    to: str
+    nodes: tuple[str, ...] = ()
+    pool_rename: Props = {}
+
+
+class RollBack(Command, frozen=True):
+    """Give a resource the content, and the volumes, that it had."""
+
+    definition: str
+    snapshot: str
+    zfs_strategy: str = ""
+
+
+class CloneDefinition(Command, frozen=True):
+    """Copy a resource definition with its resources and their data."""
+
+    source: str
+    name: str | None = None
+    external_name: str | None = None
+    group: str | None = None
+    layer_stack: tuple[str, ...] = ()
+    props: PropsChange = PropsChange()
+    passphrases: tuple[str, ...] = ()
+
+
 class ModifyController(Command, frozen=True):
     props: PropsChange = PropsChange()
 

@@ -37,6 +37,7 @@ class Subject(StrEnum):
     RESOURCE_STATE = "resource state"
     SNAPSHOT = "snapshot"
     SNAPSHOT_NAME = "snapshot name"
+    SNAPSHOT_DEFINITION = "snapshot definition"
     NODE_CONNECTION = "node connection"
     RESOURCE_CONNECTION = "resource connection"
     SATELLITE_CONNECTION = "satellite connection"

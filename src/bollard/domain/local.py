@@ -38,6 +38,8 @@ class LocalBacking(msgspec.Struct, frozen=True, omit_defaults=True):
     """Whether its device is there to be opened."""
     unit_kib: int = 0
     """Sizes are rounded up to multiples of this by the pool."""
+    complete: bool = True
+    """False: its making was cut; what is in it means nothing."""
 
 
 class LocalSnapshot(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -81,5 +83,6 @@ class Local(msgspec.Struct, frozen=True, omit_defaults=True):
 
     name: ResourceName
     backings: tuple[LocalBacking, ...] = ()
-    snapshots: tuple[LocalSnapshot, ...] = ()
     engine: LocalEngine | None = None
+    snapshots: tuple[LocalSnapshot, ...] = ()
+    """Only looked for when some are to be removed."""

@@ -15,6 +15,9 @@ class Verb(StrEnum):
     MIGRATE_DISK = "migrate-disk"
     EVACUATE = "evacuate"
     FIRST_COPY = "first-copy"
+    SNAPSHOT = "snapshot"
+    ROLLBACK = "rollback"
+    CLONE = "clone"
 
 
 class Procedure(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="procedure"):

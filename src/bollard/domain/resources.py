@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
-from bollard.domain.ids import GroupName, Key, NodeName, ResourceName, SnapshotName, Uuid, key_of
+from bollard.domain.ids import GroupName, Key, NodeName, ResourceName, Uuid, key_of
 from bollard.domain.layers import LayerKind
 from bollard.domain.nodes import Props
 
@@ -164,6 +164,15 @@ class Companion(msgspec.Struct, frozen=True):
     """Decided once: it does not follow the volume."""
 
 
+class RestoreFrom(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The snapshot that a volume's storage is made from, where it is not there yet."""
+
+    source: ResourceName
+    snapshot_uuid: Uuid
+    content_kib: int = 0
+    """So much of it is data; what lies behind reads as zeroes. 0: all of it is."""
+
+
 class VolumeOnNode(msgspec.Struct, frozen=True, omit_defaults=True):
     """The node's part of one volume."""
 
@@ -177,6 +186,8 @@ class VolumeOnNode(msgspec.Struct, frozen=True, omit_defaults=True):
 
     True from the creation of the first replicas until this one was seen up to date, so that a disk that is
     lost later is never taken as equal."""
+    restore: RestoreFrom | None = None
+    """Until it was seen complete: then its storage is never made from a snapshot again."""
     companions: tuple[Companion, ...] = ()
 
     @property
@@ -214,6 +225,14 @@ class Resource(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind"
         return self.disk is DiskKind.DISKFUL
 
 
+class BuriedSnapshot(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a node has kept of one volume, to be removed."""
+
+    number: int
+    pool: str
+    snapshot_uuid: Uuid
+
+
 class Tombstone(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="tombstone"):
     """What a node still has to remove. It blocks nothing: the name is free at once.
 
@@ -231,29 +250,13 @@ class Tombstone(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind
     """Not given to others before the node has let go of them."""
     minors: tuple[int, ...] = ()
     """Likewise."""
+    snapshots: tuple[BuriedSnapshot, ...] = ()
+    """Whole or half-made; what was restored from them stays."""
 
     @property
     def key(self) -> Key:
         """The store key."""
         return key_of(self.node, self.definition, self.resource_uuid)
-
-
-class SnapshotDefinition(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="snapshot"):
-    """A snapshot of a resource over all its nodes, with copies of what a restore needs."""
-
-    definition: ResourceName
-    name: SnapshotName
-    uuid: Uuid
-    nodes: tuple[NodeName, ...] = ()
-    volumes: tuple[VolumeDefinition, ...] = ()
-    props: Props = {}
-    definition_props: Props = {}
-    create_timestamp_ms: int = 0
-
-    @property
-    def key(self) -> Key:
-        """The store key."""
-        return key_of(self.definition, self.name)
 
 
 class Connection(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="connection"):

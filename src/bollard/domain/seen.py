@@ -76,6 +76,17 @@ class SeenVerify(msgspec.Struct, frozen=True, omit_defaults=True):
     out_of_sync_kib: int = 0
 
 
+class SeenSnapshot(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How far this node is with the snapshot that its target names."""
+
+    uuid: Uuid
+    stage: str
+    """The last one that it has answered (targets.SnapshotStage)."""
+    held: bool = True
+    """Whether its data has not changed since it stood still, nor while it kept it, nor until now."""
+    problem: Problem | None = None
+
+
 class SeenResource(msgspec.Struct, frozen=True, omit_defaults=True):
     """A resource as it is."""
 
@@ -92,6 +103,7 @@ class SeenResource(msgspec.Struct, frozen=True, omit_defaults=True):
     volumes: tuple[SeenVolume, ...] = ()
     peers: tuple[SeenPeer, ...] = ()
     verify: SeenVerify | None = None
+    snapshot: SeenSnapshot | None = None
     problem: Problem | None = None
 
 

@@ -142,6 +142,8 @@ class CreateMetadata(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     minor: int | None = None
     implementation: ReplicationKind = ReplicationKind.USER
     """Whose format it has."""
+    anew: bool = False
+    """Metadata that is found there belongs to another life: a snapshot has brought it along."""
 
 
 class ConfigureReplication(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):

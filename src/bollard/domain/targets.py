@@ -8,10 +8,10 @@ from enum import StrEnum
 
 import msgspec
 
-from bollard.domain.ids import Key, NodeName, ResourceName, Uuid, key_of
+from bollard.domain.ids import Key, NodeName, ResourceName, SnapshotName, Uuid, key_of
 from bollard.domain.layers import LayerKind, ProviderKind
 from bollard.domain.nodes import Props
-from bollard.domain.resources import DiskKind, Tombstone
+from bollard.domain.resources import DiskKind, RestoreFrom, Tombstone
 
 
 class TargetPool(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -51,6 +51,29 @@ class TargetLayer(msgspec.Struct, frozen=True, omit_defaults=True):
     """Effective properties of the layer, keys as in the catalogue without their namespace."""
 
 
+class SnapshotStage(StrEnum):
+    """How far all nodes together are with a snapshot."""
+
+    FREEZE = "freeze"
+    """Stand still."""
+    TAKE = "take"
+    """All stand still: keep what is there."""
+    THAW = "thaw"
+    """All have it, or one cannot: go on, and say whether nothing moved until now."""
+
+
+class TargetSnapshot(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The snapshot that is being taken of a resource."""
+
+    uuid: Uuid
+    name: SnapshotName
+    stage: SnapshotStage
+    deadline_ms: int
+    """How long the resource may stand still; then it goes on by itself, whoever is alive."""
+    numbers: tuple[int, ...] = ()
+    """Volumes to be kept on this node; none where it only has to stand still."""
+
+
 class TargetVolume(msgspec.Struct, frozen=True, omit_defaults=True):
     """A volume on this node."""
 
@@ -64,6 +87,8 @@ class TargetVolume(msgspec.Struct, frozen=True, omit_defaults=True):
     minor: int | None = None
     current_gi: str | None = None
     """The data generation a fresh replica starts with; None: it must be synchronised."""
+    restore: RestoreFrom | None = None
+    """Where storage that is not there yet gets its content from; None: zeroes."""
     layers: tuple[TargetLayer, ...] = ()
     """Device layers above the storage, the lowest first; STORAGE and DRBD are not among them."""
     block: bool = False
@@ -131,6 +156,7 @@ class TargetResource(msgspec.Struct, frozen=True, omit_defaults=True):
     layer_stack: tuple[LayerKind, ...] = ()
     volumes: tuple[TargetVolume, ...] = ()
     replication: TargetReplication | None = None
+    snapshot: TargetSnapshot | None = None
     props: Props = {}
 
     @property

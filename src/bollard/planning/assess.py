@@ -12,7 +12,16 @@ from bollard.domain.procedures import Procedure, Verb
 from bollard.domain.resources import Resource, ResourceDefinition, ResourcePhase, Tombstone
 from bollard.planning import automatics, leaving, replicas
 from bollard.planning.draft import Draft
-from bollard.planning.procedures import evacuate, first_copy, migrate_disk, resize, toggle_disk
+from bollard.planning.procedures import (
+    clone,
+    evacuate,
+    first_copy,
+    migrate_disk,
+    resize,
+    rollback,
+    snapshot,
+    toggle_disk,
+)
 from bollard.planning.upkeep import (
     auto_diskful,
     auto_evict,
@@ -88,14 +97,16 @@ def _note_up_to_date(draft: Draft, definition: ResourceDefinition) -> None:
     """First disks that were complete once are disks like any other from then on."""
     resources = draft.resources_of(definition.name)
     known = all(volume.initialized for volume in definition.volumes)
-    if known and not any(volume.day0 for resource in resources for volume in resource.volumes):
+    if known and not any(
+        volume.day0 or volume.restore for resource in resources for volume in resource.volumes
+    ):
         return
     by: dict[int, Resource] = {}
     for resource in resources:
         complete = _complete(draft, resource)
         by = dict.fromkeys(complete, resource) | by
         volumes = tuple(
-            msgspec.structs.replace(volume, day0=volume.day0 and volume.number not in complete)
+            msgspec.structs.replace(volume, day0=False, restore=None) if volume.number in complete else volume
             for volume in resource.volumes
         )
         # What is put counts as touched, and this is asked on every tick.
@@ -155,6 +166,12 @@ def _advance(draft: Draft, procedure: Procedure) -> list[Entry]:
             return evacuate.advance(draft, procedure)
         case Verb.FIRST_COPY:
             return first_copy.advance(draft, procedure)
+        case Verb.SNAPSHOT:
+            return snapshot.advance(draft, procedure)
+        case Verb.ROLLBACK:
+            return rollback.advance(draft, procedure)
+        case Verb.CLONE:
+            return clone.advance(draft, procedure)
         case _:
             assert_never(procedure.verb)
 

@@ -10,11 +10,12 @@ import msgspec
 
 from bollard.domain.ids import Uuid
 from bollard.domain.local import Local, LocalBacking, LocalEngine, LocalExport
-from bollard.domain.resources import Tombstone
+from bollard.domain.resources import RestoreFrom, Tombstone
 from bollard.domain.steps import (
     ConfigureReplication,
     CreateBacking,
     CreateMetadata,
+    DropSnapshot,
     ExportPlain,
     GrowBacking,
     GrowLayers,
@@ -24,6 +25,7 @@ from bollard.domain.steps import (
     RemoveExport,
     RemoveReplication,
     ResizeReplication,
+    RestoreBacking,
     ShrinkBacking,
     Step,
 )
@@ -49,6 +51,11 @@ def diff(target: TargetResource | None, tombstones: Iterable[Tombstone], local: 
     doomed = _doomed(target, buried, local)
     held = _held(buried, engine)
     steps += _destroy(local, [backing for backing in doomed if backing.volume_uuid not in held])
+    steps += [
+        DropSnapshot(local.name, kept.pool, kept.number, kept.snapshot_uuid)
+        for kept in local.snapshots
+        if (kept.snapshot_uuid, kept.number) in _buried_snapshots(buried)
+    ]
     if target is not None:
         foreign = engine is not None and engine.uuid != target.uuid
         steps += _build(target, local, None if foreign else engine)
@@ -59,17 +66,17 @@ def diff(target: TargetResource | None, tombstones: Iterable[Tombstone], local: 
 def fingerprint(target: TargetResource) -> str:
     """A digest of all that the engine's configuration depends on (secrets included, but not readable).
 
-    What only matters while something is made (the first generation, storage, layers), and what is a request
-    rather than a configuration (an online verify), is left out.
+    What only matters while something is made (the first generation, storage, layers, the snapshot it is made
+    from), and what is a request rather than a configuration (an online verify, a snapshot), is left out.
     """
     volumes = tuple(
-        msgspec.structs.replace(volume, current_gi=None, layers=(), storage={}, zeroed=True)
+        msgspec.structs.replace(volume, current_gi=None, layers=(), storage={}, zeroed=True, restore=None)
         for volume in target.volumes
     )
     replication = target.replication
     if replication is not None:
         replication = msgspec.structs.replace(replication, verify_request=0)
-    plain = msgspec.structs.replace(target, volumes=volumes, props={}, replication=replication)
+    plain = msgspec.structs.replace(target, volumes=volumes, props={}, replication=replication, snapshot=None)
     encoded = msgspec.json.encode(plain, order="deterministic")
     return hashlib.sha256(encoded).hexdigest()[:32]
 
@@ -77,13 +84,19 @@ def fingerprint(target: TargetResource) -> str:
 def finished(tombstones: Iterable[Tombstone], local: Local) -> tuple[Uuid, ...]:
     """The `resource_uuid` of those tombstones of which nothing is left here: to be reported as removed."""
     there = {backing.volume_uuid for backing in local.backings}
+    kept = {(one.snapshot_uuid, one.number) for one in local.snapshots}
     running = local.engine.uuid if local.engine is not None else None
     return tuple(
         stone.resource_uuid
         for stone in tombstones
         if stone.resource_uuid != running
         and not any(uuid in there for volume in stone.volumes for uuid in volume.uuids)
+        and not kept & _buried_snapshots((stone,))
     )
+
+
+def _buried_snapshots(buried: Iterable[Tombstone]) -> set[tuple[Uuid, int]]:
+    return {(one.snapshot_uuid, one.number) for stone in buried for one in stone.snapshots}
 
 
 def _must_stop(target: TargetResource | None, buried: tuple[Tombstone, ...], engine: LocalEngine) -> bool:
@@ -204,7 +217,9 @@ def _backing_steps(
         return []
     name, gross = target.name, volume.gross_kib
     steps: list[Step] = []
-    if backing is None:
+    if volume.restore is not None and (backing is None or not backing.complete):
+        steps.append(_restore(target, volume, volume.restore))
+    elif backing is None or not backing.complete:
         steps.append(
             CreateBacking(name, volume.pool, volume.number, volume.uuid, gross, options=volume.storage)
         )
@@ -235,6 +250,19 @@ def _layer_steps(target: TargetResource, volume: TargetVolume, backing: LocalBac
     return [GrowLayers(target, volume.number)] if small else []
 
 
+def _restore(target: TargetResource, volume: TargetVolume, restore: RestoreFrom) -> Step:
+    return RestoreBacking(
+        resource=target.name,
+        pool=volume.pool,
+        number=volume.number,
+        volume_uuid=volume.uuid,
+        size_kib=volume.gross_kib or volume.size_kib,
+        source=restore.source,
+        snapshot_uuid=restore.snapshot_uuid,
+        content_kib=restore.content_kib,
+    )
+
+
 def _may_shrink(volume: TargetVolume, backing: LocalBacking) -> bool:
     """Rounding up by the provider is not a wish to shrink, and layers do not follow."""
     assert volume.gross_kib is not None, volume
@@ -257,6 +285,7 @@ def _metadata(target: TargetResource, volume: TargetVolume, replication: TargetR
         current_gi=volume.current_gi,
         minor=volume.minor,
         implementation=replication.implementation,
+        anew=volume.restore is not None,
     )
 
 

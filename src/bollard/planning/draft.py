@@ -20,6 +20,7 @@ from bollard.domain.resources import (
     Tombstone,
     VolumeDefinition,
 )
+from bollard.domain.snapshots import SnapshotDefinition
 from bollard.planning.world import World
 
 __all__ = ["Draft"]
@@ -95,6 +96,10 @@ class Draft:
         node = self._get("node", key_of(name))
         assert node is not None, name
         return cast("Node", node)
+
+    def get_node(self, name: str) -> Node | None:
+        """The node of that name, if it is there."""
+        return cast("Node | None", self._get("node", key_of(name)))
 
     def nodes_leaving(self) -> list[Node]:
         """Nodes that this draft takes away or puts out of use."""
@@ -203,6 +208,17 @@ class Draft:
         record = self._get(kind, key)
         assert record is None or isinstance(record, record_type), record
         return record
+
+    def snapshots_of(self, definition: str) -> list[SnapshotDefinition]:
+        """The snapshots of a definition, by name."""
+        base = {one.key: one for one in self.cluster.snapshots_of(definition)}
+        for key, record in self._over.get("snapshot", {}).items():
+            base.pop(key, None)
+            if record is not None and key_of(cast("SnapshotDefinition", record).definition) == key_of(
+                definition
+            ):
+                base[key] = cast("SnapshotDefinition", record)
+        return [base[key] for key in sorted(base)]
 
     def controller_props(self) -> Props:
         """The controller's properties."""

@@ -18,18 +18,20 @@ from bollard.domain.resources import (
     ResourceDefinition,
     ResourceGroup,
     ResourcePhase,
-    SnapshotDefinition,
     Tombstone,
     VolumeDefinition,
     VolumeOnNode,
 )
+from bollard.domain.snapshots import SnapshotDefinition
 from bollard.domain.targets import (
+    SnapshotStage,
     Target,
     TargetLayer,
     TargetPeer,
     TargetPool,
     TargetReplication,
     TargetResource,
+    TargetSnapshot,
     TargetVolume,
 )
 from bollard.planning import effective, sizes
@@ -93,7 +95,27 @@ def target_resource(cluster: Cluster, resource: Resource) -> TargetResource:
         layer_stack=stack,
         volumes=volumes,
         replication=_replication(cluster, definition, resource) if with_drbd else None,
+        snapshot=_snapshot(cluster, resource),
         props=resource.props,
+    )
+
+
+def _snapshot(cluster: Cluster, resource: Resource) -> TargetSnapshot | None:
+    """The snapshot that is being taken of the resource: every node stands still, some keep something."""
+    running = cluster.procedures.get(key_of(Verb.SNAPSHOT, resource.definition, ""))
+    if running is None or resource.phase is ResourcePhase.INACTIVE:
+        return None
+    found = cluster.snapshots.get(key_of(resource.definition, running.arguments["snapshot"]))
+    if found is None:
+        return None
+    here = found.on(resource.node)
+    there = {volume.uuid for volume in resource.volumes}
+    return TargetSnapshot(
+        uuid=found.uuid,
+        name=found.name,
+        stage=SnapshotStage(running.phase),
+        deadline_ms=int(running.arguments["deadline_ms"]),
+        numbers=tuple(one.number for one in here.volumes if one.volume_uuid in there) if here else (),
     )
 
 
@@ -135,6 +157,7 @@ def _target_volume(
         gross_kib=gross,
         minor=volume.minor,
         current_gi=volume.current_gi if on_node.day0 and resource.diskful else None,
+        restore=on_node.restore if resource.diskful else None,
         layers=_layers(on_node, stack, options, net_kib=net, peer_slots=slots) if resource.diskful else (),
         block=resource.diskful and sizes.block_device(provider),
         zeroed=not resource.diskful or _zeroed(cluster, definition, volume.number),

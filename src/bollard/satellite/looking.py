@@ -1,12 +1,14 @@
 """Looks at one resource name on this machine: its storage and what runs it. Changes nothing."""
 
+import msgspec
+
 from bollard.domain.ids import DISKLESS_POOL, Key, key_of
 from bollard.domain.targets import ReplicationKind, TargetResource
 from bollard.satellite import layering
 from bollard.satellite.apply import pool_of
 from bollard.satellite.drivers import REPLICATION
 from bollard.satellite.engine_watch import EngineWatch
-from bollard.satellite.host.base import BackingSeen, Host, HostError
+from bollard.satellite.host.base import BackingSeen, Host, HostError, SnapshotSeen
 from bollard.satellite.host.running import Running
 from bollard.satellite.sight import Sight
 from bollard.satellite.wishes import Wishes
@@ -35,6 +37,7 @@ class Looking:
         self._primed = {
             key: self._sight(key, tuple(by_key.get(key, ())), running.get(key, []))
             for key in self._wishes.keys()  # noqa: SIM118  # not a mapping
+            if not self._snapshot_pools(key)
         }
 
     async def at(self, key: Key) -> Sight:
@@ -47,7 +50,12 @@ class Looking:
         for pool_name in self._pools(key):
             pool, provider = pool_of(pool_name, self._wishes.pools)
             backings += await layering.observe(provider, pool, self._host, name)
-        return self._sight(key, tuple(backings), await self._running(key, name))
+        snapshots: list[SnapshotSeen] = []
+        for pool_name in self._snapshot_pools(key):
+            pool, provider = pool_of(pool_name, self._wishes.pools)
+            snapshots += await provider.observe_snapshots(pool, self._host, name)
+        sight = self._sight(key, tuple(backings), await self._running(key, name))
+        return msgspec.structs.replace(sight, snapshots=tuple(snapshots)) if snapshots else sight
 
     async def _running(self, key: Key, name: str) -> list[Running]:
         found: list[Running] = []
@@ -94,6 +102,11 @@ class Looking:
         by_key.pop(key_of(DISKLESS_POOL), None)
         by_key.pop(key_of(""), None)
         return list(by_key.values())
+
+    def _snapshot_pools(self, key: Key) -> list[str]:
+        """Where snapshots are that are to be removed."""
+        names = [one.pool for stone in self._wishes.stones(key) for one in stone.snapshots]
+        return list({key_of(name): name for name in names}.values())
 
 
 def _is_it(running: Running, target: TargetResource | None) -> bool:

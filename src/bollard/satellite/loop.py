@@ -23,6 +23,7 @@ from bollard.satellite.keyed import KeyedWork
 from bollard.satellite.looking import Looking
 from bollard.satellite.pools import PoolWatch
 from bollard.satellite.sight import NOTHING, Sight, leftovers, local_of, problem_of, seen_of
+from bollard.satellite.standstill import Standstill
 from bollard.satellite.tools.drbd_status import busy
 from bollard.satellite.verifying import Verifying
 from bollard.satellite.wishes import Wishes
@@ -50,6 +51,7 @@ class Loop:
         self._engine = EngineWatch(host.engine, clock, self._engine_changed)
         self._looking = Looking(host, self._wishes, self._engine)
         self._verifying = Verifying(host.engine)
+        self._standstill = Standstill(host, lambda: self._wishes.pools)
         self._work = KeyedWork(self._guarded)
         self._applied: dict[Key, str] = {}
         self._failures: dict[Key, int] = {}
@@ -173,6 +175,7 @@ class Loop:
             steps = diff(target, stones, local)
             if not steps or steps == done:
                 await self._verifying.advance(target, sight.status)
+                await self._standstill.advance(key, target)
                 return sight, bool(steps), sight.problem
             changed = False
             for step in steps:
@@ -215,6 +218,7 @@ class Loop:
                     settled=not left and problem is None,
                     nbd_socket=self._host.nbd_socket,
                     verify=self._verifying.seen(target, sight.status),
+                    snapshot=self._standstill.seen(target),
                     problem=problem,
                 )
             )

@@ -8,10 +8,10 @@ import msgspec
 from bollard.domain.ids import ResourceName, Uuid
 from bollard.domain.local import Local, LocalEngine, LocalExport
 from bollard.domain.resources import Tombstone
-from bollard.domain.seen import Problem, SeenResource, SeenVerify, SeenVolume
+from bollard.domain.seen import Problem, SeenResource, SeenSnapshot, SeenVerify, SeenVolume
 from bollard.domain.targets import ReplicationKind, TargetResource, TargetVolume
 from bollard.domain.units import KIB
-from bollard.satellite.host.base import BackingSeen
+from bollard.satellite.host.base import BackingSeen, SnapshotSeen
 from bollard.satellite.tools.drbd_status import DeviceStatus, ResourceStatus, seen_peers, suspended
 from bollard.wire.engine import Kind, ResourceSpec
 
@@ -36,6 +36,8 @@ class Sight(msgspec.Struct, frozen=True):
     """Part of what was applied is missing."""
     problem: Problem | None = None
     """What a person should know of it, though it runs."""
+    snapshots: tuple[SnapshotSeen, ...] = ()
+    """Only looked for when some are to be removed."""
 
 
 NOTHING = Sight()
@@ -46,6 +48,7 @@ def local_of(name: ResourceName, sight: Sight, fingerprint: str) -> Local:
     return Local(
         name=name,
         backings=tuple(seen.local for seen in sight.backings),
+        snapshots=tuple(seen.local for seen in sight.snapshots),
         engine=None if sight.spec is None else _engine(sight.spec, sight, fingerprint),
     )
 
@@ -82,6 +85,7 @@ def seen_of(
     settled: bool,
     nbd_socket: str,
     verify: SeenVerify | None = None,
+    snapshot: SeenSnapshot | None = None,
     problem: Problem | None = None,
 ) -> SeenResource:
     """The report of a resource that the target names."""
@@ -104,6 +108,7 @@ def seen_of(
         ),
         peers=seen_peers(status) if status is not None else (),
         verify=verify if status is not None else None,
+        snapshot=snapshot,
         problem=problem,
     )
 
@@ -118,7 +123,7 @@ def _volume(
     backing = backings.get(volume.uuid)
     device = devices.get(volume.number)
     if target.replication is None:
-        disk_state = "Created" if backing is not None else "DUnknown"
+        disk_state = "Created" if backing is not None and backing.local.complete else "DUnknown"
     else:
         disk_state = device.disk_state if device is not None else "DUnknown"
     device_path = served_as if device is not None else ""

@@ -15,7 +15,9 @@ from bollard.planning.decide import (
     pool_definitions,
     pools,
     resources,
+    restores,
     settings,
+    snapshots,
     volume_definitions,
 )
 from bollard.planning.world import World
@@ -56,6 +58,10 @@ def decide(command: c.Command, world: World) -> Decision:
             return placing.decide(command, world)
         case c.ToggleDisk() | c.ActivateResource() | c.DeactivateResource():
             return disks.decide(command, world)
+        case c.CreateSnapshots() | c.ModifySnapshot() | c.DeleteSnapshot() | c.RollBack():
+            return snapshots.decide(command, world)
+        case c.RestoreVolumeDefinitions() | c.RestoreResources() | c.CloneDefinition():
+            return restores.decide(command, world)
         case c.ModifyController() | c.ModifyConnection():
             return settings.decide(command, world)
         case c.ModifyKeyValueStore() | c.DeleteKeyValueStore():

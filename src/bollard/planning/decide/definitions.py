@@ -15,6 +15,7 @@ from bollard.domain.commands import (
 from bollard.domain.errors import Conflict, Exists, InUse, Invalid, Subject
 from bollard.domain.ids import DEFAULT_GROUP, ResourceName, key_of, resource_name
 from bollard.domain.layers import LayerKind, complete_stack, layer_kind
+from bollard.domain.procedures import Procedure, Verb
 from bollard.domain.props import Scope
 from bollard.domain.resources import ResourceDefinition
 from bollard.planning import entries, replicas
@@ -23,6 +24,7 @@ from bollard.planning.decide.groups import checked_peer_slots
 from bollard.planning.decide.outcome import outcome
 from bollard.planning.draft import Draft
 from bollard.planning.layers import drbd
+from bollard.planning.procedures import clone, rollback
 from bollard.planning.world import World
 
 __all__ = ["decide", "new", "parsed_stack", "refuse_in_use"]
@@ -238,7 +240,7 @@ def _delete(command: DeleteDefinition, draft: Draft) -> Decision:
     mine = key_of(name)
     for procedure in draft.cluster.procedures.values():
         if procedure.definition is not None and key_of(procedure.definition) == mine:
-            draft.drop(procedure)
+            _end(draft, procedure)
     for connection in draft.cluster.connections.values():
         if connection.definition is not None and key_of(connection.definition) == mine:
             draft.drop(connection)
@@ -249,6 +251,16 @@ def _delete(command: DeleteDefinition, draft: Draft) -> Decision:
         refs | {"UUID": found.uuid},
     )
     return outcome(draft, [done])
+
+
+def _end(draft: Draft, procedure: Procedure) -> None:
+    match procedure.verb:
+        case Verb.ROLLBACK:
+            rollback.abandon(draft, procedure)
+        case Verb.CLONE:
+            clone.abandon(draft, procedure)
+        case _:
+            draft.drop(procedure)
 
 
 def _verify(command: VerifyDefinition, draft: Draft) -> Decision:

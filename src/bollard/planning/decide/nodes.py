@@ -189,7 +189,8 @@ def _delete(command: DeleteNode, draft: Draft) -> Decision:
     _refuse_if_needed(draft, node, mine)
     for resource in mine:
         replicas.bury(draft, resource)
-    left = mine or draft.cluster.tombstones_on(name)
+    kept = leaving.give_up_snapshots(draft, node)
+    left = mine or kept or draft.cluster.tombstones_on(name)
     if left:
         # The node stays until it has removed what is on it; nobody waits for that.
         draft.put(msgspec.structs.replace(node, phase=NodePhase.DELETING))

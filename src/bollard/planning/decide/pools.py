@@ -243,10 +243,16 @@ def _users(draft: Draft, pool: StoragePool) -> list[str]:
         *draft.cluster.resources_on(pool.node),
         *(stone for stone in draft.cluster.tombstones_on(pool.node) if stone.resource_uuid not in removed),
     ]
-    return sorted(
-        {
-            holder.definition
-            for holder in holders
-            if any(key_of(volume.pool) == key_of(pool.name) for volume in holder.volumes)
-        }
-    )
+    named = {
+        holder.definition
+        for holder in holders
+        if any(key_of(volume.pool) == key_of(pool.name) for volume in holder.volumes)
+    }
+    kept = {
+        f"{found.definition} (snapshot {found.name})"
+        for found in draft.cluster.snapshots.values()
+        for part in found.nodes
+        if key_of(part.node) == key_of(pool.node)
+        and any(key_of(volume.pool) == key_of(pool.name) for volume in part.volumes)
+    }
+    return sorted(named) + sorted(kept)

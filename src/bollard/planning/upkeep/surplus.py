@@ -64,7 +64,7 @@ def _needed(draft: Draft, definition: ResourceDefinition, resource: Resource) ->
         return True
     here = key_of(resource.node)
     return any(
-        here in {key_of(node) for node in snapshot.nodes}
+        here in {key_of(node.node) for node in snapshot.nodes}
         for snapshot in draft.cluster.snapshots_of(definition.name)
     )
 

@@ -4,7 +4,7 @@ Verbs are repeatable and say whether they changed anything. None keeps state, re
 """
 
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from bollard.domain.layers import LayerKind, ProviderKind
 from bollard.domain.seen import SeenPool
@@ -24,10 +24,20 @@ from bollard.satellite.drivers.drbd_kernel import Drbd9, Drbd84
 from bollard.satellite.drivers.file import File
 from bollard.satellite.drivers.file_thin import FileThin
 from bollard.satellite.drivers.replication import Replication
-from bollard.satellite.host.base import BackingSeen, Host, LayerMark, LayerSeen, Marks, SnapshotSeen
+from bollard.satellite.host.base import BackingSeen, Freeze, Host, LayerMark, LayerSeen, Marks, SnapshotSeen
 from bollard.satellite.host.running import Running
 
-__all__ = ["DEVICE_LAYERS", "LAYERS", "PROVIDERS", "REPLICATION", "DeviceLayer", "Layer", "Provider"]
+__all__ = [
+    "DEVICE_LAYERS",
+    "LAYERS",
+    "PROVIDERS",
+    "REPLICATION",
+    "DeviceLayer",
+    "Freeze",
+    "Layer",
+    "Provider",
+    "Suspends",
+]
 
 
 class Provider(Protocol):
@@ -142,6 +152,20 @@ class Layer(Protocol):
 
     async def close(self, name: str, host: Host, /) -> bool:
         """Stop it and forget its configuration; storage stays. HostError `engine-busy` while in use."""
+
+
+@runtime_checkable
+class Suspends(Protocol):
+    """A layer whose input and output can stand still for a snapshot, for a limited time."""
+
+    async def freeze(self, name: str, token: str, deadline_ms: int, host: Host, /) -> Freeze:
+        """Hold new requests and wait for running ones, or say how the freeze of this token does.
+
+        It ends by itself at the deadline, whoever is alive; a token never freezes twice.
+        """
+
+    async def thaw(self, name: str, token: str, host: Host, /) -> Freeze:
+        """End it; how it was until now. One that is not on was not held."""
 
 
 PROVIDERS: Final[Mapping[ProviderKind, Provider]] = {

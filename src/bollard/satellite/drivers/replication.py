@@ -11,11 +11,21 @@ from bollard.domain.layers import LayerKind
 from bollard.domain.steps import CreateMetadata, ResizeReplication
 from bollard.domain.targets import ReplicationKind, TargetResource
 from bollard.domain.units import KIB
-from bollard.satellite.host.base import BackingSeen, Host, HostError
+from bollard.satellite.host.base import BackingSeen, Freeze, Host, HostError
 from bollard.satellite.host.running import Running
 from bollard.satellite.host.spec import spec_of
 from bollard.satellite.tools.drbd_status import parse_status
-from bollard.wire.engine import Configure, CreateMd, Remove, Resize, ResourceSpec, Show, Status
+from bollard.wire.engine import (
+    Configure,
+    CreateMd,
+    Remove,
+    Resize,
+    ResourceSpec,
+    ResumeIo,
+    Show,
+    Status,
+    SuspendIo,
+)
 
 __all__ = ["Replication"]
 
@@ -34,6 +44,7 @@ class Replication:
                 node_id=step.node_id,
                 size_bytes=step.size_kib * KIB,
                 initial_uuid=step.current_gi,
+                force=step.anew,
             )
         )
         return reply.changed
@@ -68,6 +79,14 @@ class Replication:
         statuses = parse_status(await _ask(host, Status(name=name))) if specs else []
         by_name = {status.name: status for status in statuses}
         return tuple(Running(self.implementation, spec, by_name.get(spec.name)) for spec in specs)
+
+    async def freeze(self, name: str, token: str, deadline_ms: int, host: Host) -> Freeze:
+        reply = await host.engine.ask(SuspendIo(name=name, token=token, deadline_ms=deadline_ms))
+        return msgspec.convert(reply.result, Freeze)
+
+    async def thaw(self, name: str, token: str, host: Host) -> Freeze:
+        reply = await host.engine.ask(ResumeIo(name=name, token=token))
+        return msgspec.convert(reply.result, Freeze)
 
 
 async def _ask(host: Host, request: Show | Status) -> object:

@@ -27,6 +27,7 @@ __all__ = [
     "FileSeen",
     "Files",
     "Follower",
+    "Freeze",
     "Host",
     "HostError",
     "Kernel",
@@ -154,6 +155,18 @@ class SnapshotSeen(msgspec.Struct, frozen=True):
     local: LocalSnapshot
     made: tuple[LayerKind, ...] = ()
     """Device layers that its content has, the lowest first."""
+
+
+class Freeze(msgspec.Struct, frozen=True):
+    """How a resource stands still."""
+
+    held: bool
+    """It does now."""
+    changes: int = 0
+    """How often its data on this node was changed so far, by anyone."""
+    instance: str = ""
+    """Of what counts: figures of different ones say nothing about each other."""
+    left_ms: int = 0
 
 
 class Files(Protocol):

@@ -89,6 +89,7 @@ def _backing(pool: str, path: str, owner: Owner, file: FileSeen | None) -> Backi
         number=owner.number,
         volume_uuid=Uuid(owner.volume_uuid),
         size_kib=file.size_bytes // KIB if file is not None else 0,
+        complete=owner.made,
         metadata=owner.metadata,
         made=owner.layers,
     )

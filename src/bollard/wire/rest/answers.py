@@ -54,6 +54,7 @@ NOUNS: dict[Subject, Noun] = {
     Subject.VOLUME: Noun.VLM,
     Subject.RESOURCE: Noun.RSC,
     Subject.SNAPSHOT: Noun.SNAPSHOT,
+    Subject.SNAPSHOT_DEFINITION: Noun.SNAPSHOT,
     Subject.NODE_CONNECTION: Noun.NODE_CONN,
     Subject.RESOURCE_CONNECTION: Noun.RSC_CONN,
     Subject.KEY_VALUE_STORE: Noun.CTRL_CONF,

@@ -7,7 +7,8 @@ from bollard.domain.cluster import Put
 from bollard.domain.errors import Conflict, DomainError, Exhausted, Exists, InUse, Invalid, NotFound, Subject
 from bollard.domain.ids import ResourceName, SnapshotName, Uuid
 from bollard.domain.layers import LayerKind
-from bollard.domain.resources import SnapshotDefinition, VolumePhase
+from bollard.domain.resources import VolumePhase
+from bollard.domain.snapshots import SnapshotDefinition
 from bollard.planning.decide import decide
 from planning_lab import Lab, codes
 
