@@ -22,6 +22,7 @@ from bollard.domain.seen import (
     SeenSnapshot,
     SeenVolume,
 )
+from bollard.domain.snapshots import SnapshotDefinition, SnapshotOnNode
 from bollard.domain.steps import (
     ConfigureReplication,
     CreateBacking,
@@ -41,7 +42,6 @@ from bollard.domain.steps import (
     Step,
     TakeSnapshot,
 )
-from bollard.domain.snapshots import SnapshotDefinition, SnapshotOnNode
 from bollard.domain.targets import SnapshotStage, TargetResource
 from bollard.planning.bootstrap import initial_records
 from bollard.planning.decide import decide
@@ -109,30 +109,28 @@ COMPANION_POOL = "fast"
 """Companions carry the mark of their volume with `-c` behind it."""
 
 
+def _kept(local: Local, step: TakeSnapshot | DropSnapshot) -> Local:
+    if isinstance(step, TakeSnapshot):
+        assert any(one.volume_uuid == step.volume_uuid for one in local.backings), "a snapshot of nothing"
+        taken = LocalSnapshot(step.pool, step.number, step.snapshot_uuid)
+        return msgspec.structs.replace(local, snapshots=(*local.snapshots, taken))
+    mark = (step.snapshot_uuid, step.number)
+    rest = tuple(one for one in local.snapshots if (one.snapshot_uuid, one.number) != mark)
+    assert rest != local.snapshots, "dropped what is not there"
+    return msgspec.structs.replace(local, snapshots=rest)
+
+
 def carried_out(local: Local, step: Step) -> Local:
     """What is there after a step; asserts what a real machine would refuse or regret."""
+    if isinstance(step, TakeSnapshot | DropSnapshot):
+        return _kept(local, step)
     backings = {backing.volume_uuid: backing for backing in local.backings}
     engine = local.engine
     served = {export.volume_uuid for export in engine.volumes} if engine is not None else set()
     match step:
-        case CreateBacking():
+        case CreateBacking() | RestoreBacking():
             assert step.volume_uuid not in backings, "created twice"
             backings[step.volume_uuid] = LocalBacking(step.pool, step.number, step.volume_uuid, step.size_kib)
-        case RestoreBacking():
-            assert step.volume_uuid not in backings, "restored twice"
-            backings[step.volume_uuid] = LocalBacking(step.pool, step.number, step.volume_uuid, step.size_kib)
-        case TakeSnapshot():
-            assert step.volume_uuid in backings, "a snapshot of nothing"
-            taken = LocalSnapshot(step.pool, step.number, step.snapshot_uuid)
-            return msgspec.structs.replace(local, snapshots=(*local.snapshots, taken))
-        case DropSnapshot():
-            rest = tuple(
-                one
-                for one in local.snapshots
-                if (one.snapshot_uuid, one.number) != (step.snapshot_uuid, step.number)
-            )
-            assert rest != local.snapshots, "dropped what is not there"
-            return msgspec.structs.replace(local, snapshots=rest)
         case GrowBacking() | ShrinkBacking():
             old = backings[step.volume_uuid]
             grows = isinstance(step, GrowBacking)
