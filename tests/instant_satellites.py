@@ -28,7 +28,7 @@ ABLE = Capabilities(
     version="1",
     uname="",
     providers=(ProviderKind.DISKLESS, ProviderKind.FILE, ProviderKind.FILE_THIN),
-    layers=(LayerKind.DRBD, LayerKind.STORAGE),
+    layers=(LayerKind.DRBD, LayerKind.LUKS, LayerKind.STORAGE),
     platform="LINUX",
     os_variant="Debian GNU/Linux 12 (bookworm)",
 )
@@ -115,7 +115,7 @@ class InstantSatellites:
 
     def _look(self, node: Node) -> Observation:
         assert self.service is not None
-        target = target_for(node.name, self.service.cluster)
+        target = target_for(node.name, self.service.cluster, self.service.vault)
         return Observation(
             node=node.name,
             complete=True,

@@ -13,8 +13,11 @@ from typing import Any
 from urllib.parse import urlencode
 
 from bollard.controller.reports import Reports
+from bollard.controller.rest.api import OpenGuard
+from bollard.controller.rest.guard import KeyGuard
 from bollard.controller.service import Service
 from bollard.controller.store.memory import MemoryStore
+from bollard.controller.vault import MasterVault
 from bollard.domain.commands import Tick
 from bollard.wire.rest import codes
 from bollard.wire.rest.codes import Mask
@@ -23,9 +26,11 @@ from rest_driver import CountingDraw, Driver, Reply, StillClock
 
 FOLDER = pathlib.Path(__file__).parent / "golden" / "recorded"
 SECTIONS = (
-    *("controller", "nodes", "pools", "rd", "resources", "autoplace", "groups", "misc", "events"),
-    "offline",
+    *("controller", "nodes", "pools", "rd", "resources", "autoplace", "groups", "misc", "encryption"),
+    *("events", "offline", "auth"),
 )
+_WITHOUT_TOKEN = frozenset({"no token", "wrong token", "basic"})
+"""What the exchanges are called that bring no good token on purpose."""
 """In the order in which they were recorded: each builds on those before it."""
 
 _ADDRESSES = {f"10.99.0.1{number}" for number in (1, 2, 3)}
@@ -78,6 +83,8 @@ _RULES = frozenset({"secret", "storage_providers", "resource_layers", "tcp_ports
 _NAMES = ("node_name", "resource_name", "storage_pool_name", "name", "volume_number", "nodes")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.\d]*Z?")
+_COST = 1 << 8
+"""Of scrypt: passphrases are entered often here."""
 _LATE_MS = 1_500_000_000_000
 
 
@@ -92,6 +99,7 @@ class Town:
 
     def __init__(self) -> None:
         self.away: set[str] = set()
+        self.token: str | None = None
 
     async def start(self) -> Driver:
         """The application, ready for the first exchange."""
@@ -107,15 +115,22 @@ class Town:
         await store.open()
         clock = StillClock()
         reports = Reports(store, clock, node="host", version="1")
-        service = Service(store, satellites, clock=clock, draw=CountingDraw(), reports=reports)
+        vault = MasterVault(_COST)
+        service = Service(store, satellites, clock=clock, draw=CountingDraw(), reports=reports, vault=vault)
         satellites.service = service
         await service.start()
         self.service = service
-        return Driver(service, store=store)
+        driver = Driver(service, store=store)
+        driver.app.api.guard = KeyGuard(OpenGuard(), lambda: service.cluster, clock)
+        return driver
 
     async def act(self, words: list[str]) -> None:
         """Something outside of the API happens: `stop process n3`, `r1 becomes Primary on n1`."""
         match words:
+            case ["stop" | "start", "process", "ctl"]:
+                # A controller that was started anew does not know the passphrase.
+                self.service.vault = MasterVault(_COST)
+                return
             case ["stop", "process", node]:
                 self.away.add(node)
             case ["start", "process", node]:
@@ -136,12 +151,25 @@ class Town:
             await self.service.submit(Tick())
 
 
-async def ask(driver: Driver, request: dict[str, Any]) -> Reply:
+def token_for(town: Town, exchange: dict[str, Any]) -> str | None:
+    """The token that the recording brought along with this request; it is not part of what was kept."""
+    return None if exchange.get("tag") in _WITHOUT_TOKEN else town.token
+
+
+def keep_token(town: Town, exchange: dict[str, Any], reply: Reply) -> None:
+    """Remember the token with which the recording went on: the one that switched tokens on."""
+    if exchange["request"]["path"].endswith("/initialize-token-auth") and town.token is None:
+        town.token = reply.json[0]["obj_refs"]["token"]
+
+
+async def ask(driver: Driver, request: dict[str, Any], token: str | None = None) -> Reply:
     """Send a recorded request."""
     query = request.get("query")
     path = request["path"] + ("?" + urlencode(query, doseq=True) if query else "")
     raw = request.get("raw_body")
     headers = {name.lower(): value for name, value in request.get("headers", {}).items()}
+    if token is not None:
+        headers["authorization"] = f"Bearer {token}"
     return await driver.ask(
         request["method"],
         path,

@@ -16,6 +16,7 @@ from bollard.domain.cluster import Cluster, Record
 from bollard.domain.commands import Command
 from bollard.domain.ids import Uuid
 from bollard.domain.observed import Observed
+from bollard.domain.ports import LockedVault
 from bollard.planning.world import World
 
 NOW_MS = 1_800_000_000_000
@@ -60,6 +61,7 @@ class FakeService:
         self.cluster = Cluster(records)
         self.observed = Observed()
         self.clock = StillClock()
+        self.vault = LockedVault()
         self.events = Events(self.clock)
         self.commands: list[Command] = []
         self.answer: Answer | Exception = Answer(())

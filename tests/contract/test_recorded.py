@@ -33,7 +33,9 @@ async def replayed() -> tuple[int, dict[tuple[str, int], list[str]]]:
             if "action" in exchange:
                 await town.act(exchange["action"].split())
                 continue
-            reply = await recorded.ask(driver, exchange["request"])
+            token = recorded.token_for(town, exchange)
+            reply = await recorded.ask(driver, exchange["request"], token)
+            recorded.keep_token(town, exchange, reply)
             await town.quiet()
             if "response" in exchange:
                 compared += 1

@@ -10,22 +10,27 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import uvloop
 
 from bollard import __version__
 from bollard.controller import logs, notify
+from bollard.controller.audit import Audit, FileAudit, JournalAudit, NoAudit
 from bollard.controller.clock import RealClock, RealDraw
 from bollard.controller.config import Config, ConfigError, parse, settle
-from bollard.controller.credentials import ca_init, token_create
+from bollard.controller.credentials import auth_disable, ca_init, client_create, client_revoke, token_create
 from bollard.controller.joining import routes
+from bollard.controller.opening import open_vault, passphrase_of
 from bollard.controller.pki import Pki
 from bollard.controller.reconcilers.ticker import Ticker
 from bollard.controller.reports import Reports
 from bollard.controller.rest.api import Info, OpenGuard
 from bollard.controller.rest.app import build
-from bollard.controller.rest.guard import LocalGuard
+from bollard.controller.rest.guard import KeyGuard, LocalGuard
+from bollard.controller.rest.limits import Buckets
+from bollard.controller.secure import Secure, ToHttps
 from bollard.controller.service import Service
 from bollard.controller.serving import CannotListen, Serving, bind
 from bollard.controller.sessions.satellites import Satellites
@@ -39,6 +44,7 @@ from bollard.controller.starting import (
     sentence,
 )
 from bollard.controller.store.base import Store
+from bollard.domain import props
 from bollard.domain.errors import DomainError
 
 _log = logging.getLogger("bollard.controller")
@@ -61,7 +67,9 @@ def run(argv: Sequence[str]) -> int:
                 logs.set_up(config.logging.level)
                 return uvloop.run(serve(config))
             case "ca":
-                ca_init(config, flags)
+                {"init": ca_init, "client": client_create, "revoke": client_revoke}[flags.verb](config, flags)
+            case "auth":
+                asyncio.run(auth_disable(choose_store(config)))
             case _:
                 token_create(config, flags)
         return Exit.STOPPED
@@ -102,30 +110,38 @@ async def _serve(config: Config, store: Store, clock: RealClock, stop: asyncio.E
     )
     reports = Reports(store, clock, node=socket.gethostname(), version=__version__)
     service = Service(store, links, clock=clock, draw=RealDraw(), reports=reports)
+    secure = Secure(config.https, pki, config.state / "https", clock)
     try:
-        sockets = _bind_all(config, pki)
+        sockets = _bind_all(config, pki, secure)
         await service.start()
     except CannotListen as error:
         raise CannotStart(Exit.ADDRESS, str(error)) from error
     except DomainError as error:
         raise CannotStart(Exit.DATABASE, sentence(error)) from error
+    await open_vault(service, passphrase_of(config))
     gc.freeze()
-    info = Info(
-        version=__version__,
-        node=socket.gethostname(),
-        started_ms=clock.now_ms(),
-        listen_address=config.http.listen,
-        port=sockets[0].getsockname()[1],
-        https_port=sockets[1].getsockname()[1] if len(sockets) > 1 else None,
-        config_dir="/etc/bollard",
-        database=kind_of_database(config),
+    audit = _audit(config)
+    info = _info(config, clock, sockets)
+    guard = KeyGuard(
+        OpenGuard() if config.http.open else LocalGuard(),
+        lambda: service.cluster,
+        clock,
+        calls=Buckets(config.limits.calls_per_s, config.limits.burst),
+        certificates=pki,
     )
-    guard = OpenGuard() if config.http.open else LocalGuard()
-    app = build(service, store=store, clock=clock, info=info, guard=guard, more=routes(pki, clock))
+    more = routes(pki, clock)
+    app = build(
+        service, store=store, clock=clock, info=info, guard=guard, more=more, audit=audit, https=secure
+    )
     serving = Serving()
-    await serving.start(app, sockets[0])
+    secure.attach(serving, app)
+    await serving.start(
+        ToHttps(app, secure, lambda: props.NO_HTTP_METRICS.truth(service.cluster.props())), sockets[0]
+    )
     if len(sockets) > 1:
-        await serving.start(app, sockets[1], pki)
+        await secure.serve(sockets[1])
+    elif props.AUTO_HTTPS.truth(service.cluster.props()):
+        await _enable(secure)
     links.start(service)
     ticker = asyncio.create_task(Ticker(service, clock).run(), name="ticker")
     _log.info("serving on %s port %s, revision %s", info.listen_address, info.port, service.cluster.revision)
@@ -142,6 +158,11 @@ async def _serve(config: Config, store: Store, clock: RealClock, stop: asyncio.E
     ended = (await asyncio.gather(ticker, return_exceptions=True))[0]
     await service.stop()
     await links.stop()
+    audit.close()
+    return _end_of(service, ended)
+
+
+def _end_of(service: Service, ended: object) -> int:
     if service.lost.done():
         raise CannotStart(Exit.OVERTAKEN, sentence(service.lost.result()))
     if isinstance(ended, Exception):
@@ -150,12 +171,50 @@ async def _serve(config: Config, store: Store, clock: RealClock, stop: asyncio.E
     return Exit.STOPPED
 
 
-def _bind_all(config: Config, pki: Pki) -> list[socket.socket]:
+def _info(config: Config, clock: RealClock, sockets: list[socket.socket]) -> Info:
+    return Info(
+        version=__version__,
+        node=socket.gethostname(),
+        started_ms=clock.now_ms(),
+        listen_address=config.http.listen,
+        port=sockets[0].getsockname()[1],
+        https_port=sockets[1].getsockname()[1] if len(sockets) > 1 else None,
+        config_dir="/etc/bollard",
+        database=kind_of_database(config),
+        body_bytes_max=config.limits.body_bytes,
+        state_dir=config.state_dir,
+    )
+
+
+def _audit(config: Config) -> Audit:
+    match config.audit.to:
+        case "off":
+            return NoAudit()
+        case "journal":
+            return JournalAudit()
+        case _:
+            path = Path(config.audit.path) if config.audit.path else config.state / "audit.jsonl"
+            try:
+                return FileAudit(path, bytes_max=config.audit.file_bytes, keep=config.audit.keep)
+            except OSError as error:
+                raise CannotStart(
+                    Exit.STATE_DIR, f"the audit log {path} cannot be written: {error.strerror}"
+                ) from error
+
+
+async def _enable(secure: Secure) -> None:
+    try:
+        await secure.enable()
+    except DomainError as error:
+        raise CannotStart(Exit.ADDRESS, sentence(error)) from error
+
+
+def _bind_all(config: Config, pki: Pki, secure: Secure) -> list[socket.socket]:
     sockets = [bind(config.http.listen, config.http.port)]
     if config.https.enabled:
         if not pki.ready:
             raise CannotStart(Exit.USAGE, "https needs a certificate: run 'bollard-controller ca init' first")
-        sockets.append(bind(config.https.listen, config.https.port))
+        sockets.append(secure.bind())
     return sockets
 
 

@@ -9,8 +9,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from bollard.domain.access import GIVEN_SCOPES
+
 CONFIG_PATH: Final = Path("/etc/bollard/controller.toml")
 STATE_PATH: Final = Path("/var/lib/bollard/controller")
+AUDITS: Final = ("file", "journal", "off")
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -37,6 +40,8 @@ class Https(_Section, frozen=True):
     enabled: bool = False
     listen: str = "127.0.0.1"
     port: int = 3371
+    redirect: bool = True
+    """Whether the plain port only says where this one is, but for what is open to everyone."""
 
 
 class Database(_Section, frozen=True):
@@ -51,6 +56,33 @@ class Link(_Section, frozen=True):
 
     insecure_plain: bool = False
     """Whether links without TLS may leave this machine."""
+
+
+class Limits(_Section, frozen=True):
+    """Section [limits]: of the REST API, for each token, certificate or, while none is needed, machine."""
+
+    calls_per_s: float = 500.0
+    burst: int = 2000
+    body_bytes: int = 8 * 1024 * 1024
+
+
+class AuditLog(_Section, frozen=True):
+    """Section [audit]: who changed what."""
+
+    to: str = "file"
+    """file, journal or off."""
+    path: str = ""
+    """Empty: `audit.jsonl` in the state directory."""
+    file_bytes: int = 16 * 1024 * 1024
+    keep: int = 5
+    """Older files that stay."""
+
+
+class Encrypt(_Section, frozen=True):
+    """Section [encrypt]: opening encrypted volumes after a start without a person."""
+
+    passphrase: str = ""
+    """Secret. Empty: MASTER_PASSPHRASE, or the systemd credential of that name in small letters."""
 
 
 class Logging(_Section, frozen=True):
@@ -70,6 +102,9 @@ class Config(_Section, frozen=True):
     database: Database = Database()
     link: Link = Link()
     logging: Logging = Logging()
+    limits: Limits = Limits()
+    audit: AuditLog = AuditLog()
+    encrypt: Encrypt = Encrypt()
 
     @property
     def state(self) -> Path:
@@ -96,6 +131,20 @@ def parser() -> argparse.ArgumentParser:
     init = ca_verbs.add_parser("init", help="make the authority and the controller's certificate")
     init.add_argument("--host", action="append", default=[], help="a name or address of this controller")
     _add_place_flags(init)
+    client = ca_verbs.add_parser("client", help="print a key and a certificate for the API")
+    client.add_argument("--name", required=True, help="who it is for: it stands in the audit log")
+    client.add_argument("--scope", choices=[scope.value for scope in GIVEN_SCOPES], default="operator")
+    client.add_argument("--days", type=int, default=365)
+    _add_place_flags(client)
+    revoke = ca_verbs.add_parser("revoke", help="let a client's certificate open nothing any more")
+    revoke.add_argument("serial", help="its serial number, hexadecimal")
+    _add_place_flags(revoke)
+    auth = commands.add_parser("auth", help="tokens of the API", allow_abbrev=False)
+    auth_verbs = auth.add_subparsers(dest="verb", required=True, metavar="VERB")
+    disable = auth_verbs.add_parser(
+        "disable", help="demand tokens no more; the controller must be stopped, its machine is let in again"
+    )
+    _add_place_flags(disable)
     token = commands.add_parser("token", help="tokens with which nodes join", allow_abbrev=False)
     token_verbs = token.add_subparsers(dest="verb", required=True, metavar="VERB")
     create = token_verbs.add_parser("create", help="print a token that works once")
@@ -153,7 +202,7 @@ def settle(flags: argparse.Namespace) -> Config:
             config = replace(config, http=replace(config.http, open=True))
         if flags.rest_bind_secure:
             listen, port = address(flags.rest_bind_secure, config.https.port)
-            config = replace(config, https=Https(enabled=True, listen=listen, port=port))
+            config = replace(config, https=replace(config.https, enabled=True, listen=listen, port=port))
         url = "memory:" if flags.memory_database else flags.database
         if url:
             if urlsplit(url).password or "password=" in url:
@@ -215,6 +264,17 @@ def _checked(config: Config) -> Config:
             wrong.append(f"{name} is {port}; it may be 0 to 65535")
     if config.logging.level.upper() not in LOG_LEVELS:
         wrong.append(f"logging.level is '{config.logging.level}'; it may be {', '.join(LOG_LEVELS)}")
+    if config.audit.to not in AUDITS:
+        wrong.append(f"audit.to is '{config.audit.to}'; it may be {', '.join(AUDITS)}")
+    for name, number in (
+        ("limits.calls_per_s", config.limits.calls_per_s),
+        ("limits.burst", config.limits.burst),
+        ("limits.body_bytes", config.limits.body_bytes),
+        ("audit.file_bytes", config.audit.file_bytes),
+        ("audit.keep", config.audit.keep),
+    ):
+        if number < 1:
+            wrong.append(f"{name} is {number}; it must be 1 or more")
     if not config.state_dir:
         wrong.append("state_dir is empty")
     url = config.database.url

@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from bollard.controller.pki import Pki
 from bollard.controller.rest.call import Call
-from bollard.controller.rest.routing import Route, Scope
+from bollard.controller.rest.routing import Route
 from bollard.domain.errors import Invalid, Subject
 from bollard.domain.ports import Clock
 from bollard.wire.join import Joined, JoinRequest
@@ -38,7 +38,6 @@ def routes(pki: Pki, clock: Clock) -> tuple[Route, ...]:
             body=JoinRequest,
             answer=Joined,
             status=201,
-            scope=Scope.OPEN,
         ),
-        Route(method="GET", path="/v1/bollard/ca", handler=ca, answer=None, scope=Scope.OPEN),
+        Route(method="GET", path="/v1/bollard/ca", handler=ca, answer=None),
     )

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote, unquote
 
 import msgspec
 from cryptography import x509
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from bollard.domain.access import GIVEN_SCOPES, Scope
 from bollard.domain.errors import Denied, Exists, Invalid, NotFound, Subject, Unsupported
 from bollard.domain.ids import key_of, node_name
 from bollard.wire.link import CONTROLLER_IDENTITY
@@ -28,6 +30,8 @@ CA_DAYS: Final = 3650
 TOKEN_TTL_S_MAX: Final = 30 * 24 * 3600
 _SKEW: Final = timedelta(minutes=5)
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{20,128}")
+_CLIENT: Final = re.compile(r"[A-Za-z0-9.@_-]{1,64}")
+_CLIENT_URI: Final = "urn:bollard:client:"
 _PEM: Final = serialization.Encoding.PEM
 
 
@@ -46,6 +50,7 @@ class Pki:
         self.key = folder / "controller.key"
         self._ca_key = folder / "ca.key"
         self._tokens = folder / "tokens"
+        self._revoked = folder / "revoked"
 
     @property
     def ready(self) -> bool:
@@ -134,6 +139,55 @@ class Pki:
         certificate = _leaf(kept.node, names, public_key, authority=authority, ca_key=ca_key, now_ms=now_ms)
         return certificate.public_bytes(_PEM), authority.public_bytes(_PEM)
 
+    def create_client(self, name: str, scope: Scope, days: int, now_ms: int) -> bytes:
+        """A key and a certificate (PEM, one after the other) for a person or a program. Raises Invalid."""
+        self._demand()
+        if not _CLIENT.fullmatch(name) or not 1 <= days <= CA_DAYS:
+            raise Invalid(
+                Subject.REQUEST,
+                name[:64],
+                f"There can be no certificate for '{name[:64]}' that lasts {days} days",
+                cause=f"A name has 1 to 64 letters, digits and '.-_@'; it lasts 1 to {CA_DAYS} days.",
+            )
+        authority = x509.load_pem_x509_certificate(self.ca_certificate.read_bytes())
+        ca_key = serialization.load_pem_private_key(self._ca_key.read_bytes(), password=None)
+        assert isinstance(ca_key, ec.EllipticCurvePrivateKey), "the authority was made by init"
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = [x509.UniformResourceIdentifier(f"{_CLIENT_URI}{scope}/{quote(name, safe='')}")]
+        public = key.public_key()
+        end = _time(now_ms) + timedelta(days=days)
+        made = _leaf(name, names, public, authority=authority, ca_key=ca_key, now_ms=now_ms, end=end)
+        return _key_pem(key) + made.public_bytes(_PEM)
+
+    def revoke_client(self, serial: int) -> None:
+        """Let a client's certificate open nothing any more."""
+        self._demand()
+        kept = {f"{number:x}" for number in self._revoked_serials()} | {f"{serial:x}"}
+        _write(self._revoked, ("\n".join(sorted(kept)) + "\n").encode())
+
+    def client(self, certificate: bytes, now_ms: int) -> tuple[str, Scope] | None:
+        """Name and scope of a certificate (DER, verified by TLS); None: it is no client's, or revoked."""
+        found = x509.load_der_x509_certificate(certificate)
+        if not found.not_valid_before_utc <= _time(now_ms) < found.not_valid_after_utc:
+            return None
+        if found.serial_number in self._revoked_serials():
+            return None
+        try:
+            names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except x509.ExtensionNotFound:
+            return None
+        for uri in names.get_values_for_type(x509.UniformResourceIdentifier):
+            scope, _, name = uri.removeprefix(_CLIENT_URI).partition("/")
+            if uri.startswith(_CLIENT_URI) and scope in GIVEN_SCOPES:
+                return unquote(name), Scope(scope)
+        return None
+
+    def _revoked_serials(self) -> set[int]:
+        try:
+            return {int(line, 16) for line in self._revoked.read_text("ascii").split()}
+        except FileNotFoundError:
+            return set()
+
     def authority_pem(self) -> bytes:
         """The authority's certificate, which is public. Raises NotFound."""
         self._demand()
@@ -196,12 +250,15 @@ def _leaf(
     authority: x509.Certificate,
     ca_key: ec.EllipticCurvePrivateKey,
     now_ms: int,
+    end: datetime | None = None,
 ) -> x509.Certificate:
     # A common name has 64 characters at most; what counts is the alternative name.
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64])])
     both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     builder = _builder(subject, authority.subject, public_key, ca_key.public_key())
-    builder = builder.not_valid_before(_time(now_ms) - _SKEW).not_valid_after(authority.not_valid_after_utc)
+    last = authority.not_valid_after_utc
+    last = last if end is None else min(end, last)
+    builder = builder.not_valid_before(_time(now_ms) - _SKEW).not_valid_after(last)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_usage(signs_certificates=False), critical=True)
     builder = builder.add_extension(x509.ExtendedKeyUsage(both), critical=False)

@@ -15,6 +15,7 @@ from bollard.controller.links import Links
 from bollard.controller.reports import Reports
 from bollard.controller.store.base import Store
 from bollard.controller.undo import undo_of
+from bollard.controller.vault import MasterVault
 from bollard.controller.verdicts import Outcome, entries_of
 from bollard.controller.waiting import Waiting
 from bollard.controller.wish import Initial, Touched, Wish
@@ -30,6 +31,7 @@ from bollard.domain.seen import Capabilities, Observation
 from bollard.planning.assess import assess
 from bollard.planning.bootstrap import initial_records
 from bollard.planning.decide import decide
+from bollard.planning.targets import held_back
 from bollard.planning.world import World
 
 Decide = Callable[[Command, World], Decision]
@@ -64,10 +66,12 @@ class Service:
         reports: Reports,
         decide: Decide = decide_or_assess,
         initial: Initial = initial_records,
+        vault: MasterVault | None = None,
     ) -> None:
         self.observed = Observed()
         self.events = Events(clock)
         self.reports = reports
+        self.vault = vault or MasterVault()
         self._wish = Wish(store, clock, draw, initial)
         self._wish.on_commit = self._committed
         self._wish.on_reload = links.resend
@@ -105,7 +109,12 @@ class Service:
 
     def world(self) -> World:
         """What readers may see: the durable cluster and the reports."""
-        return World(self.cluster, self.observed, self._clock.now_ms(), self._draw)
+        return World(self.cluster, self.observed, self._clock.now_ms(), self._draw, self.vault)
+
+    def unlock(self, key: bytes) -> None:
+        """Take the open master key: nodes are told of what was held back for the lack of it."""
+        self.vault.take(key)
+        self._links.resend()
 
     async def reconnect(self, node: str, deadline_s: float = 10.0) -> tuple[Entry, ...]:
         """Make the link to a node anew; the entries say whether it stood before the deadline."""
@@ -156,7 +165,7 @@ class Service:
 
     async def _carry_out(self, command: Command, deadline_s: float) -> Answer:
         await self._wish.usable(deadline_s)
-        world = World(self._wish.head, self.observed, self._clock.now_ms(), self._draw)
+        world = World(self._wish.head, self.observed, self._clock.now_ms(), self._draw, self.vault)
         decision = self._decide(command, world)
         revision, since = self._wish.head.revision, 0
         if decision.changes:
@@ -165,9 +174,12 @@ class Service:
             # A node answers for what it was sent: what is waited for is sent, even if it is as before.
             named = {(key_of(it.node), key_of(it.resource)) for it in decision.waits if it.resource}
             self._links.committed((), frozenset(named - touched))
-        if not decision.waits:
+        waits, held = self._held_back(decision.waits)
+        if held:
+            decision = msgspec.structs.replace(decision, entries=(*decision.entries, *held))
+        if not waits:
             return Answer(decision.entries, decision.explanation, revision)
-        verdicts = await self._waiting.wait(decision.waits, since, deadline_s)
+        verdicts = await self._waiting.wait(waits, since, deadline_s)
         about = decision.entries[0] if decision.entries else None
         told = [entry for verdict in verdicts for entry in entries_of(verdict, about, deadline_s)]
         if decision.undo_if_failed and any(verdict.outcome is Outcome.PROBLEM for verdict in verdicts):
@@ -177,6 +189,29 @@ class Service:
                 await self._wish.commit(undo)
                 return Answer(tuple(told), revision=self._wish.head.revision)
         return Answer((*decision.entries, *told), decision.explanation, revision)
+
+    def _held_back(self, waits: Sequence[Wait]) -> tuple[list[Wait], list[Entry]]:
+        """The waits for what nodes are told of, and a warning for each that they are not told of now."""
+        rest: list[Wait] = []
+        said: list[Entry] = []
+        for wait in waits:
+            found = self.cluster.resource(wait.resource, wait.node) if wait.resource else None
+            reason = held_back(self.cluster, found, self.vault) if found is not None else ""
+            if not reason:
+                rest.append(wait)
+                continue
+            said.append(
+                Entry(
+                    Severity.WARNING,
+                    Operation.NONE,
+                    Subject.RESOURCE,
+                    f"'{wait.resource}' on '{wait.node}' stays as it is for now",
+                    code="NOT_FOUND_CRYPT_KEY",
+                    cause=reason + ".",
+                    correction="Enter the passphrase with 'bollard encryption enter-passphrase'.",
+                )
+            )
+        return rest, said
 
     def _committed(self, revision: int, changes: Sequence[Change], touched: Touched) -> None:
         for change in changes:

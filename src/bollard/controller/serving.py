@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import socket
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
@@ -63,14 +64,27 @@ class Serving:
     def __init__(self) -> None:
         self._servers: list[tuple[_Server, asyncio.Task[None]]] = []
 
-    async def start(self, app: ASGIApp, sock: socket.socket, tls: Pki | None = None) -> None:
+    async def start(
+        self,
+        app: ASGIApp,
+        sock: socket.socket,
+        tls: Pki | None = None,
+        *,
+        protocol: Any = "httptools",
+    ) -> None:
         """Serve the application on this socket; returns when it accepts."""
         options: dict[str, Any] = {}
         if tls is not None:
-            options = {"ssl_certfile": str(tls.certificate), "ssl_keyfile": str(tls.key)}
+            # A client may show a certificate of this authority; the guard decides what it opens.
+            options = {
+                "ssl_certfile": str(tls.certificate),
+                "ssl_keyfile": str(tls.key),
+                "ssl_ca_certs": str(tls.ca_certificate),
+                "ssl_cert_reqs": ssl.CERT_OPTIONAL,
+            }
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=protocol,
             ws="none",
             lifespan="off",
             log_config=None,

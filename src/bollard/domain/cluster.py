@@ -9,6 +9,9 @@ from typing import Any, TypeVar, get_args
 
 import msgspec
 
+from bollard.domain.access import AuthToken
+from bollard.domain.encryption import MASTER, MasterKey
+from bollard.domain.files import ExternalFile
 from bollard.domain.ids import Key, key_of
 from bollard.domain.nodes import Node, StoragePool, StoragePoolDefinition
 from bollard.domain.procedures import Procedure
@@ -36,6 +39,9 @@ Record = (
     | Procedure
     | Connection
     | KeyValueStore
+    | AuthToken
+    | MasterKey
+    | ExternalFile
 )
 RecordType = type[Record]
 _T = TypeVar("_T")
@@ -91,6 +97,9 @@ class Cluster:
         self.procedures: dict[Key, Procedure] = {}
         self.connections: dict[Key, Connection] = {}
         self.kvs: dict[Key, KeyValueStore] = {}
+        self.tokens: dict[Key, AuthToken] = {}
+        self.files: dict[Key, ExternalFile] = {}
+        self._master_keys: dict[Key, MasterKey] = {}
         self._tables: dict[str, dict[Key, Any]] = {
             "node": self.nodes,
             "pool-definition": self.pool_definitions,
@@ -103,6 +112,9 @@ class Cluster:
             "procedure": self.procedures,
             "connection": self.connections,
             "kvs": self.kvs,
+            "token": self.tokens,
+            "master-key": self._master_keys,
+            "file": self.files,
         }
         self._resources_of: dict[Key, dict[Key, Resource]] = {}
         self._resources_on: dict[Key, dict[Key, Resource]] = {}
@@ -117,6 +129,7 @@ class Cluster:
         self._claims: dict[Key, tuple[tuple[Key, int], ...]] = {}
         self._claimed: dict[Key, int] = {}
         self._volumes_in: dict[Key, int] = {}
+        self._tokens_by_digest: dict[str, Key] = {}
         for record in records:
             self._put(record)
 
@@ -213,6 +226,16 @@ class Cluster:
         """The pool of that name on that node."""
         return self.pools.get(key_of(node, name))
 
+    @property
+    def master_key(self) -> MasterKey | None:
+        """The sealed master key, when a passphrase was set."""
+        return self._master_keys.get(MASTER)
+
+    def token_of(self, digest: str) -> AuthToken | None:
+        """The token with this hash, usable or not."""
+        key = self._tokens_by_digest.get(digest)
+        return self.tokens[key] if key is not None else None
+
     def props(self) -> dict[str, str]:
         """The controller's properties."""
         return self.settings.props if self.settings is not None else {}
@@ -245,6 +268,8 @@ class Cluster:
                 self._count_minors(_minors_of(record), 1)
                 for resource in self._resources_of.get(record.key, {}).values():
                     self._claim(resource)
+            case AuthToken():
+                self._tokens_by_digest[record.digest] = record.key
             case _:
                 pass
 
@@ -272,6 +297,8 @@ class Cluster:
                 self._count_minors(_minors_of(record), -1)
                 for resource in self._resources_of.get(record.key, ()):
                     self._unclaim(resource)
+            case AuthToken():
+                self._tokens_by_digest.pop(record.digest, None)
             case _:
                 pass
 

@@ -5,6 +5,7 @@ Names are as the caller wrote them: the decision validates them and finds the ob
 
 import msgspec
 
+from bollard.domain.encryption import MasterKey
 from bollard.domain.nodes import Props
 from bollard.domain.resources import SelectFilter
 
@@ -177,6 +178,8 @@ class SpawnResource(Command, frozen=True):
     definitions_only: bool = False
     peer_slots: int | None = None
     props: Props = {}
+    passphrases: tuple[str, ...] = ()
+    """Secret: one a volume, in order; empty ones are made up."""
 
 
 class CreateDefinition(Command, frozen=True):
@@ -217,6 +220,8 @@ class CreateVolumeDefinition(Command, frozen=True):
     minor: int | None = None
     props: Props = {}
     flags: tuple[str, ...] = ()
+    passphrase: str | None = None
+    """Secret: of the LUKS layer, which comes with it; None: one is made up where there is that layer."""
 
 
 class ModifyVolumeDefinition(Command, frozen=True):
@@ -405,6 +410,71 @@ class ModifyKeyValueStore(Command, frozen=True):
 
 class DeleteKeyValueStore(Command, frozen=True):
     name: str
+
+
+class CreateToken(Command, frozen=True):
+    """Keep the hash of a token; the token itself is known to its maker only."""
+
+    digest: str
+    description: str
+    scope: str = "admin"
+    expires_at: str | None = None
+    """A date, or a time, by ISO 8601."""
+    ip_filter: str | None = None
+    node: str | None = None
+    enable: bool = False
+    """Also demand tokens from now on; nothing happens when they are demanded already."""
+
+
+class ModifyToken(Command, frozen=True):
+    number: int
+    description: str | None = None
+    ip_filter: str | None = None
+    """Empty: any address."""
+    active: bool | None = None
+    scope: str | None = None
+
+
+class RevokeToken(Command, frozen=True):
+    """For good: a revoked token never works again."""
+
+    number: int
+
+
+class SetMasterKey(Command, frozen=True):
+    """Store the sealed master key, the first or one that is sealed anew."""
+
+    sealed: MasterKey
+    replace: bool = False
+
+
+class SetVolumePassphrase(Command, frozen=True):
+    """Give an encrypted volume another passphrase."""
+
+    definition: str
+    number: int
+    passphrase: str
+
+
+class PutFile(Command, frozen=True):
+    path: str
+    content: bytes
+    alt_suffixes: tuple[str, ...] | None = None
+    """None: as they are."""
+
+
+class DeleteFile(Command, frozen=True):
+    """Also detaches it from all definitions."""
+
+    path: str
+
+
+class AttachFile(Command, frozen=True):
+    """Write a file to all nodes of a definition, or no more."""
+
+    definition: str
+    path: str
+    attached: bool = True
 
 
 class Tick(Command, frozen=True):

@@ -29,3 +29,31 @@ class Draw(Protocol):
 
     def secret(self) -> str:
         """20 characters that nobody can guess."""
+
+
+class Vault(Protocol):
+    """The open master key, in memory only: it seals the passphrases of encrypted volumes and opens them."""
+
+    @property
+    def unlocked(self) -> bool:
+        """Whether there is an open master key. Nothing else may be called before."""
+
+    def seal(self, secret: str, label: str) -> str:
+        """The secret as it may be stored; it opens under the same label only."""
+
+    def open(self, sealed: str, label: str) -> str | None:
+        """The secret; None when it was not sealed with this key and label."""
+
+
+class LockedVault:
+    """A vault without a key."""
+
+    unlocked = False
+
+    def seal(self, secret: str, label: str) -> str:  # noqa: ARG002
+        """Never called."""
+        raise AssertionError("the vault is locked")
+
+    def open(self, sealed: str, label: str) -> str | None:  # noqa: ARG002
+        """Never called."""
+        raise AssertionError("the vault is locked")

@@ -84,6 +84,10 @@ class VolumeDefinition(msgspec.Struct, frozen=True, omit_defaults=True):
     encrypted: bool = False
     gross_size: bool = False
     phase: VolumePhase = VolumePhase.NORMAL
+    sealed_passphrase: str = ""
+    """Of its LUKS layer, sealed with the master key; empty: none yet. Never shown in a view."""
+    sealed_before: tuple[str, ...] = ()
+    """Those that it replaces, until every node has changed its own."""
     initialized: bool = False
     """Whether some replica has been up to date once: replicas that come later must be synchronised."""
 

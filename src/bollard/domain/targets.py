@@ -42,6 +42,8 @@ class TargetLayer(msgspec.Struct, frozen=True, omit_defaults=True):
     """What it gives to the layer above."""
     secret: str | None = None
     """Secret: the passphrase of LUKS; only in the link and on standard inputs."""
+    secrets_before: tuple[str, ...] = ()
+    """Secret: passphrases that it replaces, newest last; what opens with one of them gets the new one."""
     pool: str = ""
     """Of the companion device (a cache's data); empty without one."""
     companion_uuid: Uuid | None = None
@@ -146,6 +148,15 @@ class TargetReplication(msgspec.Struct, frozen=True, omit_defaults=True):
     """What runs it on this node."""
 
 
+class TargetFile(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A file of another program that the node should have while it has the resource."""
+
+    path: str
+    content: bytes
+    alt_suffixes: tuple[str, ...] = ()
+    """Where path + suffix is there instead of path, that is the one."""
+
+
 class TargetResource(msgspec.Struct, frozen=True, omit_defaults=True):
     """A resource on this node."""
 
@@ -158,6 +169,7 @@ class TargetResource(msgspec.Struct, frozen=True, omit_defaults=True):
     replication: TargetReplication | None = None
     snapshot: TargetSnapshot | None = None
     props: Props = {}
+    files: tuple[TargetFile, ...] = ()
 
     @property
     def key(self) -> Key:
@@ -181,6 +193,8 @@ class Target(msgspec.Struct, frozen=True, omit_defaults=True):
     pools: tuple[TargetPool, ...] = ()
     resources: tuple[TargetResource, ...] = ()
     tombstones: tuple[Tombstone, ...] = ()
+    locked: bool = False
+    """Whether resources are left out for now, because they are encrypted and the passphrase is not known."""
 
 
 class TargetDelta(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -76,7 +76,9 @@ def fingerprint(target: TargetResource) -> str:
     replication = target.replication
     if replication is not None:
         replication = msgspec.structs.replace(replication, verify_request=0)
-    plain = msgspec.structs.replace(target, volumes=volumes, props={}, replication=replication, snapshot=None)
+    plain = msgspec.structs.replace(
+        target, volumes=volumes, props={}, files=(), replication=replication, snapshot=None
+    )
     encoded = msgspec.json.encode(plain, order="deterministic")
     return hashlib.sha256(encoded).hexdigest()[:32]
 

@@ -4,10 +4,14 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from bollard.domain import props
+from bollard.domain.access import AuthToken
 from bollard.domain.cluster import Change, Cluster, Put, Record
+from bollard.domain.encryption import MasterKey
+from bollard.domain.files import ExternalFile, paths_of, prop_of
 from bollard.domain.ids import Key, Uuid, key_of
 from bollard.domain.layers import LayerKind, ProviderKind
 from bollard.domain.nodes import Node, Props, StoragePool, StoragePoolDefinition
+from bollard.domain.ports import LockedVault, Vault
 from bollard.domain.procedures import Procedure, Verb
 from bollard.domain.resources import (
     Connection,
@@ -26,6 +30,7 @@ from bollard.domain.snapshots import SnapshotDefinition
 from bollard.domain.targets import (
     SnapshotStage,
     Target,
+    TargetFile,
     TargetLayer,
     TargetPeer,
     TargetPool,
@@ -34,11 +39,11 @@ from bollard.domain.targets import (
     TargetSnapshot,
     TargetVolume,
 )
-from bollard.planning import effective, sizes
+from bollard.planning import effective, locks, sizes
 from bollard.planning.layers import drbd
 from bollard.planning.layers.stack import DEVICE_LAYERS, levels
 
-__all__ = ["target_for", "target_pools", "target_resource", "touched"]
+__all__ = ["held_back", "target_for", "target_pools", "target_resource", "touched"]
 
 _OPTIONS = ("Resource", "Net", "Disk", "PeerDevice", "Handlers")
 _PEER_OPTIONS = ("Net", "PeerDevice")
@@ -53,8 +58,11 @@ _NAMESPACES = {
 }
 
 
-def target_for(node: str, cluster: Cluster) -> Target:
-    """Everything for one node at the cluster's revision. The node exists."""
+_LOCKED = LockedVault()
+
+
+def target_for(node: str, cluster: Cluster, vault: Vault = _LOCKED) -> Target:
+    """Everything for one node at the cluster's revision, but what is held back. The node exists."""
     name = cluster.nodes[key_of(node)].name
     settings = cluster.settings
     return Target(
@@ -62,8 +70,13 @@ def target_for(node: str, cluster: Cluster) -> Target:
         cluster_uuid=settings.cluster_uuid if settings is not None else Uuid(""),
         revision=cluster.revision,
         pools=target_pools(node, cluster),
-        resources=tuple(target_resource(cluster, resource) for resource in cluster.resources_on(node)),
+        resources=tuple(
+            target_resource(cluster, resource, vault)
+            for resource in cluster.resources_on(node)
+            if not held_back(cluster, resource, vault)
+        ),
         tombstones=tuple(cluster.tombstones_on(node)),
+        locked=not vault.unlocked and any(locks.encrypted(each) for each in cluster.resources_on(node)),
     )
 
 
@@ -76,13 +89,18 @@ def target_pools(node: str, cluster: Cluster) -> tuple[TargetPool, ...]:
     )
 
 
-def target_resource(cluster: Cluster, resource: Resource) -> TargetResource:
-    """One resource on its node, with its peers as they are now."""
+def held_back(cluster: Cluster, resource: Resource, vault: Vault) -> str:
+    """Why the node is not told of this resource now, so that it leaves it as it is; empty: it is told."""
+    return locks.held_back(cluster.definitions[key_of(resource.definition)], resource, vault)
+
+
+def target_resource(cluster: Cluster, resource: Resource, vault: Vault = _LOCKED) -> TargetResource:
+    """One resource on its node, with its peers as they are now. It is not held back."""
     definition = cluster.definitions[key_of(resource.definition)]
     stack = resource.layer_stack
-    held_back = _sizes_held_back(cluster, definition)
+    frozen = _frozen_sizes(cluster, definition)
     volumes = tuple(
-        _target_volume(cluster, definition, resource, on_node, volume=volume, held_back=held_back)
+        _target_volume(cluster, definition, resource, on_node, volume=volume, frozen=frozen, vault=vault)
         for on_node in resource.volumes
         if (volume := definition.volume(on_node.number)) is not None
     )
@@ -97,6 +115,7 @@ def target_resource(cluster: Cluster, resource: Resource) -> TargetResource:
         replication=_replication(cluster, definition, resource) if with_drbd else None,
         snapshot=_snapshot(cluster, resource),
         props=resource.props,
+        files=_files(cluster, definition),
     )
 
 
@@ -119,7 +138,13 @@ def _snapshot(cluster: Cluster, resource: Resource) -> TargetSnapshot | None:
     )
 
 
-def _sizes_held_back(cluster: Cluster, definition: ResourceDefinition) -> dict[int, int]:
+def _files(cluster: Cluster, definition: ResourceDefinition) -> tuple[TargetFile, ...]:
+    """The external files that are attached to a definition and exist."""
+    found = (cluster.files.get(Key(path)) for path in paths_of(definition.props))
+    return tuple(TargetFile(it.path, it.content, it.alt_suffixes) for it in found if it is not None)
+
+
+def _frozen_sizes(cluster: Cluster, definition: ResourceDefinition) -> dict[int, int]:
     """Net sizes that the engines keep until every reachable backing has grown."""
     running = cluster.procedures.get(key_of(Verb.RESIZE, definition.name, ""))
     if running is None or running.phase != "backing":
@@ -134,7 +159,8 @@ def _target_volume(
     on_node: VolumeOnNode,
     *,
     volume: VolumeDefinition,
-    held_back: dict[int, int],
+    frozen: dict[int, int],
+    vault: Vault,
 ) -> TargetVolume:
     slots = resource.peer_slots or drbd.PEER_SLOTS_DEFAULT
     stack = resource.layer_stack
@@ -145,7 +171,11 @@ def _target_volume(
     if resource.diskful:
         gross = sizes.gross_of(volume, stack, peer_slots=slots, provider=provider, options=options)
     net = sizes.net_of(volume, stack, peer_slots=slots, options=options)
-    held_kib = held_back.get(volume.number)
+    held_kib = frozen.get(volume.number)
+    layers: tuple[TargetLayer, ...] = ()
+    if resource.diskful:
+        layers = _layers(on_node, stack, options, net_kib=net, peer_slots=slots)
+        layers = locks.with_secrets(layers, volume, vault)
     maps = effective.volume_maps(cluster, definition, resource, volume)
     return TargetVolume(
         number=volume.number,
@@ -158,7 +188,7 @@ def _target_volume(
         minor=volume.minor,
         current_gi=volume.current_gi if on_node.day0 and resource.diskful else None,
         restore=on_node.restore if resource.diskful else None,
-        layers=_layers(on_node, stack, options, net_kib=net, peer_slots=slots) if resource.diskful else (),
+        layers=layers,
         block=resource.diskful and sizes.block_device(provider),
         zeroed=not resource.diskful or _zeroed(cluster, definition, volume.number),
         storage=_storage(cluster, definition, resource, volume) if resource.diskful else {},
@@ -330,7 +360,12 @@ def _touch(cluster: Cluster, record: Record, found: set[tuple[Key, Key | None]])
         case ControllerSettings():
             for key in cluster.definitions:
                 _touch_definition(cluster, key, found)
-        case StoragePoolDefinition() | KeyValueStore():
+        case ExternalFile():
+            name = prop_of(record.path)
+            for definition in cluster.definitions.values():
+                if name in definition.props:
+                    _touch_definition(cluster, definition.key, found)
+        case StoragePoolDefinition() | KeyValueStore() | AuthToken() | MasterKey():
             pass  # no target holds anything of them
         case _:
             assert_never(record)

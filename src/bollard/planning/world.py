@@ -1,10 +1,10 @@
 """What a decision sees: the wish, the reports, the time, and a source of fresh ids. Nothing here acts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bollard.domain.cluster import Cluster
 from bollard.domain.observed import Observed
-from bollard.domain.ports import Draw
+from bollard.domain.ports import Draw, LockedVault, Vault
 
 __all__ = ["World"]
 
@@ -18,3 +18,5 @@ class World:
     now_ms: int
     """Milliseconds since the epoch."""
     draw: Draw
+    vault: Vault = field(default_factory=LockedVault)
+    """For the passphrases of encrypted volumes."""

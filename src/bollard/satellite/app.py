@@ -23,6 +23,7 @@ from bollard.satellite.board import Board
 from bollard.satellite.channel import SocketChannel, distrust
 from bollard.satellite.data_process import DataProcess
 from bollard.satellite.facts import NO_KERNEL, capabilities
+from bollard.satellite.files import FileKeeper
 from bollard.satellite.host.base import Host
 from bollard.satellite.host.engine import EngineClient
 from bollard.satellite.host.kernel_drbd import KernelDrbd
@@ -32,7 +33,7 @@ from bollard.satellite.link import Links
 from bollard.satellite.loop import Loop
 from bollard.satellite.reports import KEPT, ErrorReports
 from bollard.satellite.settings import Settings, SettingsError, parse
-from bollard.satellite.state import StateFolder, StateFolderError
+from bollard.satellite.state import StateFolder, StateFolderError, keep_token
 
 __all__ = ["main"]
 
@@ -104,6 +105,7 @@ class Satellite:
         self._board = Board(NodeName(settings.node_name))
         files, runner = LocalFiles(), LocalRunner()
         self._kernel = _kernel(settings, runner, files, self._clock)
+        self._files = FileKeeper(settings.allow_ext_files, state.files)
         self._loop = Loop(
             Host(
                 files=files,
@@ -115,6 +117,7 @@ class Satellite:
             ),
             self._board,
             self._clock,
+            self._files,
         )
         self._reports = ErrorReports(instance)
         logging.getLogger().addHandler(self._reports)
@@ -207,6 +210,17 @@ class Satellite:
             case "log-level":
                 logging.getLogger().setLevel(arguments.get("level", "info").upper())
                 return {}
+            case "file-check":
+                return {"allowed": self._files.allows(arguments.get("path", ""))}
+            case "file-status":
+                suffixes = [it for it in arguments.get("suffixes", "").split("\0") if it]
+                found = await asyncio.to_thread(self._files.status, arguments.get("path", ""), suffixes)
+                return {"actual_path": found[0], "sha256": found[1]}
+            case "auth-token":
+                keep_token(self._settings.token_path, arguments.get("token", ""))
+                return {}
+            case "delete-error-reports":
+                return {"count": self._reports.delete(arguments.get("ids", "").split(","))}
             case "space":
                 pool = self._board.pools.get(key_of(arguments.get("pool", "")))
                 if pool is None:

@@ -18,6 +18,7 @@ from bollard.planning.diff import diff, fingerprint, finished
 from bollard.satellite.apply import apply
 from bollard.satellite.board import Board
 from bollard.satellite.engine_watch import EngineWatch
+from bollard.satellite.files import FileKeeper, NoFiles
 from bollard.satellite.host.base import Host, HostError
 from bollard.satellite.keyed import KeyedWork
 from bollard.satellite.looking import Looking
@@ -42,8 +43,11 @@ _log = logging.getLogger(__name__)
 class Loop:
     """Work towards the newest target, with or without a controller. The disk is the state."""
 
-    def __init__(self, host: Host, board: Board, clock: Clock) -> None:
+    def __init__(
+        self, host: Host, board: Board, clock: Clock, files: FileKeeper | NoFiles | None = None
+    ) -> None:
         self._host = host
+        self._files = files or NoFiles()
         self._board = board
         self._clock = clock
         self._wishes = Wishes()
@@ -147,6 +151,8 @@ class Loop:
         sight, left, problem = NOTHING, True, None
         try:
             sight, left, problem = await self._pass(key)
+            mine = target.files if target is not None else ()
+            problem = await self._files.settle(self._wishes.files, mine) or problem
         except HostError as error:
             problem = error.problem()
         except Exception:  # noqa: BLE001  # the task's outermost frame

@@ -2,6 +2,7 @@
 
 import logging
 from collections import deque
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -44,3 +45,11 @@ class ErrorReports(logging.Handler):
         """The newest first; all, or that of one id."""
         found = [one for one in self._kept if one.time_ms >= since_ms and ident in {"", one.id}]
         return found[::-1][:limit]
+
+    def delete(self, idents: Iterable[str]) -> int:
+        """Drop reports; returns how many there were."""
+        gone = set(idents)
+        kept = [one for one in self._kept if one.id not in gone]
+        count = len(self._kept) - len(kept)
+        self._kept = deque(kept, maxlen=KEPT)
+        return count

@@ -4,6 +4,7 @@ import argparse
 import ipaddress
 import platform
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ __all__ = ["Settings", "SettingsError", "parse"]
 
 DEFAULT_STATE: Final = "/var/lib/bollard/satellite"
 DEFAULT_DRBD_DIR: Final = "/var/lib/bollard/drbd.d"
+DEFAULT_TOKEN: Final = "/var/lib/linstor.d/auth.json"  # noqa: S105  # a path; CloudStack looks there
 _KEYS: Final = {
     "node_name": str,
     "bind": str,
@@ -27,6 +29,8 @@ _KEYS: Final = {
     "drbd_dir": str,
     "load_modules": bool,
     "log_level": str,
+    "allow_ext_files": list,
+    "token_path": str,
 }
 
 
@@ -48,6 +52,10 @@ class Settings(msgspec.Struct, frozen=True):
     load_modules: bool = False
     """Load kernel modules that are there and not loaded."""
     log_level: str = "info"
+    allow_ext_files: tuple[str, ...] = ()
+    """Folders in which external files may be written."""
+    token_path: Path = Path(DEFAULT_TOKEN)
+    """Where this node's token for the API is kept, for programs of root."""
     joining: bool = False
     leaving: bool = False
     controller: str = ""
@@ -77,9 +85,19 @@ def parse(argv: list[str]) -> Settings:
     except Invalid as error:
         raise SettingsError(f"{error.message}: {error.cause}") from error
     token = _token(values)
+    values["allow_ext_files"] = _folders(values.get("allow_ext_files", ()))
+    values["token_path"] = Path(values.get("token_path", DEFAULT_TOKEN))
     if not 0 <= values.get("port", 0) < 1 << 16:
         raise SettingsError(f"{values['port']} is no port: 0 to 65535")
     return Settings(**values | {"token": token, "joining": command == "join", "leaving": command == "leave"})
+
+
+def _folders(given: Iterable[Any]) -> tuple[str, ...]:
+    folders = tuple(given)
+    for folder in folders:
+        if not isinstance(folder, str) or not folder.startswith("/"):
+            raise SettingsError(f"allow_ext_files: '{folder}' is not an absolute path of a folder")
+    return folders
 
 
 def _token(values: dict[str, Any]) -> str:
@@ -113,6 +131,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--load-modules", action="store_true", default=None, help="load kernel modules that are not loaded"
+    )
+    parser.add_argument(
+        "--allow-ext-files",
+        action="append",
+        metavar="DIR",
+        help="a folder in which external files may be written; repeatable",
     )
     parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"])
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")

@@ -6,7 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-__all__ = ["StateFolder", "StateFolderError"]
+import msgspec
+
+__all__ = ["StateFolder", "StateFolderError", "keep_token"]
 
 _CLUSTER: Final = "cluster"
 
@@ -64,6 +66,11 @@ class StateFolder:
         """The certificate authority of the cluster."""
         return self.path / "tls" / "ca.pem"
 
+    @property
+    def files(self) -> Path:
+        """Which external files were written."""
+        return self.path / "files.json"
+
     def cluster(self) -> str | None:
         """The uuid of the cluster that the node belongs to."""
         try:
@@ -80,6 +87,16 @@ class StateFolder:
         there = self.cluster() is not None
         (self.path / _CLUSTER).unlink(missing_ok=True)
         return there
+
+
+def keep_token(path: Path, token: str) -> None:
+    """Keep this node's token for the API where programs of root find it. Raises ValueError."""
+    if not token.isalnum():
+        raise ValueError("there is no token to keep")
+    try:
+        write_durably(path, msgspec.json.encode({"token": token}) + b"\n")
+    except OSError as error:
+        raise ValueError(f"the token cannot be kept in {path}: {error.strerror}") from error
 
 
 def write_durably(path: Path, content: bytes) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from bollard.domain.ids import Key, ResourceName, Uuid, key_of
 from bollard.domain.resources import Tombstone
-from bollard.domain.targets import Target, TargetDelta, TargetPool, TargetResource
+from bollard.domain.targets import Target, TargetDelta, TargetFile, TargetPool, TargetResource
 
 __all__ = ["Wishes"]
 
@@ -19,6 +19,7 @@ class Wishes:
         self.resources: dict[Key, TargetResource] = {}
         self.revisions: dict[Key, int] = {}
         self._stones: dict[Key, tuple[Tombstone, ...]] = {}
+        self._locked = False
 
     def stones(self, key: Key) -> tuple[Tombstone, ...]:
         """What is to be removed under this name."""
@@ -48,6 +49,12 @@ class Wishes:
         }
         return frozenset(wanted | doomed)
 
+    def files(self) -> list[TargetFile] | None:
+        """Every file that a target names; None while not all of them are known."""
+        if self._locked:
+            return None
+        return [file for target in self.resources.values() for file in target.files]
+
     def keys(self) -> list[Key]:
         """Every name with a target or a tombstone."""
         return list(self.resources | dict.fromkeys(self._stones))
@@ -60,6 +67,7 @@ class Wishes:
         keys = self._put(target.resources, target.revision)
         keys |= self._put_stones(target.tombstones)
         self.revision = target.revision
+        self._locked = target.locked
         return list(dict.fromkeys([*(one.key for one in gone), *keys])), gone
 
     def take_delta(self, delta: TargetDelta) -> tuple[list[Key], list[TargetResource]] | None:

@@ -85,7 +85,9 @@ def state(tmp_path: Path) -> Path:
 
 def test_join_and_link(state: Path, tmp_path: Path) -> None:
     secure = free_port()
-    with running(state, "--rest-bind-secure", f"127.0.0.1:{secure}") as controller:
+    (tmp_path / "ctl.toml").write_text("[https]\nredirect = false\n")
+    flags = ("--config", str(tmp_path / "ctl.toml"), "--rest-bind-secure", f"127.0.0.1:{secure}")
+    with running(state, *flags) as controller:
         url, ca = f"https://127.0.0.1:{secure}", ("--ca", str(state / "pki" / "ca.crt"))
         word = token(state, "n1")
         untrusted = join(tmp_path / "n1", "n1", url, word)

@@ -5,13 +5,15 @@ from typing import Protocol
 
 import msgspec
 
+from bollard.controller.audit import Audit, NoAudit
 from bollard.controller.rest.blocks import Blocks, Wholes
 from bollard.controller.rest.fragments import Fragments
 from bollard.controller.rest.routing import Route
 from bollard.controller.service import Service
 from bollard.controller.store.base import Store
+from bollard.domain.access import Scope
 from bollard.domain.cluster import Cluster
-from bollard.domain.errors import DomainError
+from bollard.domain.errors import Denied, Subject
 from bollard.domain.ports import Clock
 from bollard.domain.resources import Resource
 
@@ -32,21 +34,63 @@ class Info(msgspec.Struct, frozen=True, kw_only=True):
     git_hash: str = ""
     build_time: str = ""
     body_bytes_max: int = 8 * 1024 * 1024
+    state_dir: str = ""
+    """Where reports for support may be kept; empty: in a temporary folder."""
+
+
+class Visitor(msgspec.Struct, frozen=True):
+    """Who asks, as far as the connection and the headers say."""
+
+    headers: dict[str, str]
+    """Names in lower case."""
+    peer: str
+    certificate: bytes | None = None
+    """The client's certificate, DER, verified by TLS."""
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Who it is, and what that one may do."""
+
+    name: str
+    scope: Scope
+
+
+class SignIn(Denied):
+    """Who asks must say who it is."""
+
+
+class TooMany(Denied):
+    """The caller comes too often."""
+
+    def __init__(self, subject: Subject, name: str, message: str, *, wait_s: float, **more: str) -> None:
+        super().__init__(subject, name, message, **more)
+        self.wait_s = wait_s
 
 
 class Guard(Protocol):
     """Who may do what. Asked before each handler."""
 
-    async def admit(self, headers: dict[str, str], peer: str, scope: str) -> DomainError | None:
-        """None to let the request pass, or the refusal."""
+    async def admit(self, visitor: Visitor, needs: Scope) -> Identity:
+        """Who it is that may do what needs this scope. Raises Denied: SignIn or TooMany where that is it."""
 
 
 class OpenGuard:
     """Lets everyone pass; for a controller that listens on loopback only."""
 
-    async def admit(self, headers: dict[str, str], peer: str, scope: str) -> DomainError | None:  # noqa: ARG002
-        """Always None."""
-        return None
+    async def admit(self, visitor: Visitor, needs: Scope) -> Identity:  # noqa: ARG002
+        """Always an administrator."""
+        return Identity("open", Scope.ADMIN)
+
+
+class Https(Protocol):
+    """The listener under TLS."""
+
+    @property
+    def port(self) -> int | None:
+        """Where it listens; None: there is none."""
+
+    async def enable(self) -> int:
+        """Listen from now on; returns the port. Raises Unavailable."""
 
 
 @dataclass
@@ -63,6 +107,8 @@ class Api:
     wholes: Wholes = field(default_factory=Wholes)
     routes: tuple[Route, ...] = ()
     """All that is served, for the document that describes it."""
+    audit: Audit = field(default_factory=NoAudit)
+    https: Https | None = None
     scrapes: int = 0
     """How often metrics were asked for."""
     _ordered: tuple[Cluster, int, list[Resource]] | None = None
@@ -79,4 +125,7 @@ class Api:
     def version(self) -> str:
         """Of all that views show: another one after every change, and after every start."""
         service = self.service
-        return f"{self.info.started_ms:x}-{service.cluster.revision:x}-{service.observed.changes:x}"
+        open_or_not = "u" if service.vault.unlocked else "l"
+        return (
+            f"{self.info.started_ms:x}{open_or_not}{service.cluster.revision:x}-{service.observed.changes:x}"
+        )

@@ -3,17 +3,23 @@
 Composition only: routes live in the files of their nouns.
 """
 
+import math
 from collections.abc import Iterable
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as AsgiScope
 
+from bollard.controller.audit import Audit, Audited, NoAudit
 from bollard.controller.rest import (
+    auth,
     connections,
     definitions,
+    encryption,
     events,
+    files,
     groups,
     keyvalues,
     missing,
@@ -24,23 +30,29 @@ from bollard.controller.rest import (
     reports,
     resources,
     satellites,
+    scopes,
     settings,
     sizes,
+    sos,
     stats,
     system,
     views,
     volumes,
 )
-from bollard.controller.rest.api import Api, Guard, Info, OpenGuard
+from bollard.controller.rest.api import Api, Guard, Https, Info, OpenGuard, SignIn, TooMany, Visitor
 from bollard.controller.rest.call import Call, MalformedBody
-from bollard.controller.rest.routing import Route, Routes
+from bollard.controller.rest.routing import Match, Route, Routes
 from bollard.controller.service import Service
 from bollard.controller.store.base import Store
+from bollard.domain.access import Scope
 from bollard.domain.errors import Denied, DomainError, Subject
 from bollard.domain.ports import Clock
 from bollard.wire.rest import answers, codes
-from bollard.wire.rest.answers import ApiCallRc
+from bollard.wire.rest.answers import About, ApiCallRc
 from bollard.wire.rest.codes import Mask
+
+_REFUSED = frozenset({401, 403, 429})
+_PATH_MAX = 1024
 
 ROUTES: tuple[Route, ...] = (
     *system.ROUTES,
@@ -59,6 +71,10 @@ ROUTES: tuple[Route, ...] = (
     *stats.ROUTES,
     *keyvalues.ROUTES,
     *reports.ROUTES,
+    *auth.ROUTES,
+    *encryption.ROUTES,
+    *files.ROUTES,
+    *sos.ROUTES,
     *events.ROUTES,
     *missing.ROUTES,
     *openapi.ROUTES,
@@ -72,11 +88,22 @@ def build(
     clock: Clock,
     info: Info,
     guard: Guard | None = None,
+    audit: Audit | None = None,
+    https: Https | None = None,
     more: Iterable[Route] = (),
 ) -> ASGIApp:
     """The application. `more` routes come from parts that are optional, such as joining satellites."""
     routes = (*ROUTES, *more)
-    api = Api(service, store, clock, info, guard or OpenGuard(), routes=routes)
+    api = Api(
+        service,
+        store,
+        clock,
+        info,
+        guard or OpenGuard(),
+        routes=routes,
+        audit=audit or NoAudit(),
+        https=https,
+    )
     return Edge(api, Routes(routes))
 
 
@@ -87,7 +114,7 @@ class Edge:
         self.api = api
         self.routes = routes
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
@@ -107,13 +134,20 @@ class Edge:
         if isinstance(found, frozenset):
             return self._nowhere(request, found)
         call = Call(self.api, request, found.route, found.names)
+        response = await self._handled(call, found)
+        self._note(call, response)
+        return response
+
+    async def _handled(self, call: Call, found: Match) -> Response:
+        request = call.request
         try:
             _refuse_foreign(request)
-            peer = request.client.host if request.client else ""
-            refusal = await self.api.guard.admit(dict(request.headers), peer, found.route.needs)
-            if refusal is not None:
-                return call.refused(refusal)
+            call.who = (await self.api.guard.admit(_visitor(request), found.route.needs)).name
             return await found.route.handler(call)
+        except SignIn as error:
+            return _sign_in(call, error)
+        except TooMany as error:
+            return _too_many(call, error)
         except MalformedBody as error:
             entry = answers.parse_error(error.message, call.now_ms)
             return call.json([entry], status=error.status)
@@ -121,6 +155,26 @@ class Edge:
             return call.refused(error)
         except Exception as error:  # noqa: BLE001  # the outermost frame of a request: others go on
             return self._broken(call, error)
+
+    def _note(self, call: Call, response: Response) -> None:
+        """One line for what changes something, is for administrators, or was refused entry."""
+        quiet = call.route.method in scopes.READS and call.route.needs is not Scope.ADMIN
+        if quiet and response.status_code not in _REFUSED:
+            return
+        began_ms, now_ms = call.began_ms, call.now_ms
+        self.api.audit.note(
+            Audited(
+                at=answers.iso(began_ms),
+                who=call.who,
+                peer=_peer(call.request),
+                method=call.request.method,
+                path=call.request.url.path[:_PATH_MAX],
+                status=response.status_code,
+                codes=call.codes,
+                revision=self.api.service.cluster.revision,
+                took_ms=now_ms - began_ms,
+            )
+        )
 
     def _nowhere(self, request: Request, allowed: frozenset[str]) -> Response:
         methods = sorted({*allowed, "OPTIONS", *(("HEAD",) if "GET" in allowed else ())})
@@ -154,6 +208,29 @@ class Edge:
             created_at=answers.iso(call.now_ms),
         )
         return _json([entry], 500, {})
+
+
+def _visitor(request: Request) -> Visitor:
+    certificate = request.scope.get("extensions", {}).get("tls", {}).get("client_certificate")
+    return Visitor(dict(request.headers), _peer(request), certificate)
+
+
+def _peer(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def _sign_in(call: Call, error: SignIn) -> Response:
+    call.about = About()
+    response = call.refused(error, status=401)
+    response.headers["WWW-Authenticate"] = 'Bearer realm="linstor-controller"'
+    return response
+
+
+def _too_many(call: Call, error: TooMany) -> Response:
+    call.about = About()
+    response = call.refused(error, status=429)
+    response.headers["Retry-After"] = str(max(1, math.ceil(error.wait_s)))
+    return response
 
 
 def _refuse_foreign(request: Request) -> None:

@@ -54,6 +54,11 @@ class Call:
         self.route = route
         self.names = names
         self._raw = b""
+        self.who = ""
+        """The caller, once the guard knows it."""
+        self.codes: tuple[int, ...] = ()
+        """Of the answer, for the audit log."""
+        self.began_ms = api.clock.now_ms()
         refs = {_REFS[name]: value for name, value in names.items() if name in _REFS}
         self.about = About(route.act, route.noun, refs if route.act else {}, route.keep_act)
 
@@ -145,12 +150,14 @@ class Call:
 
     def entries(self, entries: Sequence[ApiCallRc]) -> Response:
         """A list of entries, with the status that they call for."""
+        self.codes = tuple(entry.ret_code for entry in entries)
         return self.json(entries, status=errors.status_of(entries, self.route.status))
 
     def refused(self, error: DomainError, *, status: int | None = None) -> Response:
         """The answer for an error, with the status that it calls for, or with another."""
         entry = answers.of_error(error, errors.code_for(error), self.about, self.now_ms)
         entries = explained([entry], getattr(error, "explanation", ()))
+        self.codes = (entry.ret_code,)
         return self.json(entries, status=status or errors.status_of(entries, self.route.status))
 
     def json(self, value: Any, *, status: int | None = None) -> Response:

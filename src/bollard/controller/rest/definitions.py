@@ -14,7 +14,7 @@ from bollard.domain.commands import (
     ModifyVolumeDefinition,
     VerifyDefinition,
 )
-from bollard.domain.errors import Invalid, Subject, Unsupported
+from bollard.domain.errors import Invalid, Subject
 from bollard.wire.rest.bodies import props
 from bollard.wire.rest.codes import Act, Noun
 from bollard.wire.rest.definitions import (
@@ -136,14 +136,6 @@ async def create_volume_definition(call: Call) -> Response:
     given = body.volume_definition or VolumeDefinitionBody()
     if given.volume_number is not None:
         call.refer(VlmNr=str(given.volume_number))
-    if body.passphrase:
-        raise Unsupported(
-            Subject.PASSPHRASE,
-            call.names["resource"],
-            "Volumes with a passphrase of their own are not there yet",
-            cause="Encryption of volumes is a capability that this release does not have.",
-            correction="Leave 'passphrase' out.",
-        )
     if given.size_kib is None:
         raise Invalid(
             Subject.VOLUME_SIZE,
@@ -160,6 +152,7 @@ async def create_volume_definition(call: Call) -> Response:
             minor=body.drbd_minor_number,
             props=props(given.props),
             flags=given.flags or (),
+            passphrase=body.passphrase,
         )
     )
 

@@ -127,6 +127,7 @@ _CODES: dict[type[DomainError], dict[Subject, str]] = {
         _S.EXTERNAL_FILE: "NOT_FOUND_EXT_FILE",
         _S.REMOTE: "NOT_FOUND_REMOTE",
         _S.SCHEDULE: "NOT_FOUND_SCHEDULE",
+        _S.COMMAND: "NOT_FOUND_CRYPT_KEY",
         _S.PASSPHRASE: "NOT_FOUND_CRYPT_KEY",
     },
     Exists: {
@@ -189,7 +190,7 @@ _CODES: dict[type[DomainError], dict[Subject, str]] = {
         _S.REQUEST: "INVLD_REQUEST",
         _S.COMMAND: "INVLD_REQUEST",
         _S.CONTROLLER: "INVLD_CONF",
-        _S.PASSPHRASE: "CRYPT_INIT",
+        _S.PASSPHRASE: "MISSING_PROPS",
     },
     InUse: {
         _S.NODE: "NODE_HAS_USED_RSC",

@@ -9,8 +9,8 @@ from typing import Any
 _SPARE = 1000
 """Pieces of what is gone that may stay before all are dropped."""
 
-Sources = tuple[Any, Any, Any, bool, int]
-"""Three records, whether the node is online, and since when it is not heard of."""
+Sources = tuple[Any, Any, Any, int, int]
+"""Three records, whether the node is online and the vault open, and since when the node is not heard of."""
 
 
 class Fragments:

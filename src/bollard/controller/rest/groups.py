@@ -15,7 +15,6 @@ from bollard.domain.commands import (
     ModifyVolumeGroup,
     SpawnResource,
 )
-from bollard.domain.errors import Subject, Unsupported
 from bollard.wire.rest.answers import About
 from bollard.wire.rest.bodies import props
 from bollard.wire.rest.codes import Act, Noun
@@ -113,14 +112,6 @@ async def spawn(call: Call) -> Response:
     body: GroupSpawn = await call.body()
     name = body.resource_definition_name
     call.refer(RscDfn=name or body.resource_definition_external_name or "")
-    if body.volume_passphrases:
-        raise Unsupported(
-            Subject.PASSPHRASE,
-            name or "",
-            "Volumes with a passphrase of their own are not there yet",
-            cause="Encryption of volumes is a capability that this release does not have.",
-            correction="Leave 'volume_passphrases' out.",
-        )
     return await call.run(
         SpawnResource(
             group=call.names["resource_group"],
@@ -132,6 +123,7 @@ async def spawn(call: Call) -> Response:
             definitions_only=bool(body.definitions_only),
             peer_slots=body.peer_slots,
             props=props(body.resource_definition_props),
+            passphrases=body.volume_passphrases or (),
         )
     )
 

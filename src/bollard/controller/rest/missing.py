@@ -35,19 +35,15 @@ class Missing(msgspec.Struct, frozen=True):
     subject: Subject = Subject.REQUEST
 
 
-_TOKENS = Capability("token authentication", "Let the API listen on loopback only, or put a proxy before it.")
-_ENCRYPTION = Capability("encryption of volumes", "Encrypt inside the volume, with LUKS on the device.")
 _EBS = Capability("EBS volumes", "Use another storage provider.")
 _REACTOR = Capability("control of drbd-reactor", "Call drbd-reactorctl on the node.")
 _DEVICES = Capability("making pools of bare devices", "Make a file system and a FILE_THIN pool on it.")
 _CLONES = Capability("clones", "Create a new resource and copy the data.")
 _SNAPSHOTS = Capability("snapshots", "Copy the data to another resource.")
 _PROXY = Capability("DRBD Proxy", "Replicate without it.")
-_FILES = Capability("external files", "Distribute files with your configuration management.")
 _REMOTES = Capability("remotes", "Copy the data with a tool of your own.")
 _BACKUPS = Capability("backups and shipping", "Back up from inside the consumer of the volume.")
 _SCHEDULES = Capability("schedules", "Run backups from a timer of your own.")
-_SOS = Capability("SOS reports", "Collect the logs and GET /v1/error-reports?withContent=true.")
 _DATABASE = Capability("database backups through the API", "Copy the database file of a stopped controller.")
 _SPACE = Capability("space tracking", "Read /metrics.")
 _LIVE = Capability("taking back what make-available did", "Delete the resource on that node.")
@@ -59,15 +55,6 @@ _S, _R = Subject.SNAPSHOT, Subject.REMOTE
 TABLE: tuple[Missing, ...] = (
     Missing("POST", "/v1/controller/backup/db", _DATABASE),
     Missing("POST", "/v1/controller/database/export", _DATABASE),
-    Missing("POST", "/v1/controller/auth/initialize-token-auth", _TOKENS),
-    Missing("GET", "/v1/controller/auth/token", _TOKENS, {"count": 0}),
-    Missing("POST", "/v1/controller/auth/token", _TOKENS),
-    Missing("PUT", "/v1/controller/auth/token/{authtokenid}", _TOKENS),
-    Missing("DELETE", "/v1/controller/auth/token/{authtokenid}", _TOKENS),
-    Missing("GET", "/v1/encryption/passphrase", _ENCRYPTION, {"status": "unset"}),
-    Missing("POST", "/v1/encryption/passphrase", _ENCRYPTION, subject=Subject.PASSPHRASE),
-    Missing("PUT", "/v1/encryption/passphrase", _ENCRYPTION, subject=Subject.PASSPHRASE),
-    Missing("PATCH", "/v1/encryption/passphrase", _ENCRYPTION, subject=Subject.PASSPHRASE),
     Missing("POST", "/v1/nodes/ebs", _EBS),
     *(
         Missing("POST", f"/v1/nodes/exec/drbd-reactorctl/{verb}", _REACTOR)
@@ -76,12 +63,6 @@ TABLE: tuple[Missing, ...] = (
     Missing("POST", "/v1/physical-storage/{node}", _DEVICES),
     Missing("POST", _RD + "/clone", _CLONES),
     Missing("GET", _RD + "/clone/{resourceClone}", _CLONES),
-    Missing(
-        "PUT",
-        _RD + "/volume-definitions/{volume_number}/encryption-passphrase",
-        _ENCRYPTION,
-        subject=Subject.PASSPHRASE,
-    ),
     Missing("PUT", _RD + "/drbd-proxy", _PROXY),
     Missing("POST", _RD + "/drbd-proxy/disable/{node_a}/{node_b}", _PROXY),
     Missing("POST", _RD + "/drbd-proxy/enable/{node_a}/{node_b}", _PROXY),
@@ -99,16 +80,6 @@ TABLE: tuple[Missing, ...] = (
     Missing("GET", "/v1/view/backup/queue", _BACKUPS, {}),
     Missing("GET", "/v1/view/schedules-by-resource", _SCHEDULES, {}),
     Missing("GET", "/v1/view/schedules-by-resource/{rscName}", _SCHEDULES, {}),
-    Missing("GET", "/v1/sos-report", _SOS),
-    Missing("GET", "/v1/sos-report/download", _SOS),
-    Missing("GET", "/v1/files", _FILES, []),
-    Missing("GET", "/v1/files/{extFileName}", _FILES, subject=Subject.EXTERNAL_FILE),
-    Missing("PUT", "/v1/files/{extFileName}", _FILES, subject=Subject.EXTERNAL_FILE),
-    Missing("DELETE", "/v1/files/{extFileName}", _FILES, subject=Subject.EXTERNAL_FILE),
-    Missing("GET", "/v1/files/{extFileName}/check/{node}", _FILES, {"allowed": False}),
-    Missing("GET", "/v1/files/{extFileName}/status/{node}", _FILES),
-    Missing("POST", _RD + "/files/{extFileName}", _FILES),
-    Missing("DELETE", _RD + "/files/{extFileName}", _FILES),
     Missing("GET", "/v1/remotes", _REMOTES, {}),
     Missing("DELETE", "/v1/remotes", _REMOTES, subject=_R),
     *(Missing("GET", f"/v1/remotes/{kind}", _REMOTES, []) for kind in ("ebs", "linstor", "s3")),
@@ -160,7 +131,7 @@ def _find_named(call: Call) -> None:
     cluster = call.api.service.cluster
     if "resource" in call.names:
         find.definition(cluster, call.names["resource"])
-    if "node" in call.names and "extFileName" not in call.names:
+    if "node" in call.names:
         find.node(cluster, call.names["node"])
 
 

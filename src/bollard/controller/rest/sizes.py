@@ -4,7 +4,7 @@ from starlette.responses import Response
 
 from bollard.controller.rest import errors, find
 from bollard.controller.rest.call import Call
-from bollard.controller.rest.routing import Route, Scope
+from bollard.controller.rest.routing import Route
 from bollard.domain.errors import DomainError
 from bollard.domain.resources import ResourceGroup, SelectFilter
 from bollard.planning import capacity
@@ -84,7 +84,6 @@ ROUTES = (
         body=QuerySizeInfo,
         optional_body=True,
         answer=QuerySizeInfoView,
-        scope=Scope.VIEWER,
     ),
     Route(
         method="POST",
@@ -93,6 +92,5 @@ ROUTES = (
         body=QuerySizeInfo,
         optional_body=True,
         answer=QueryAllSizeInfoView,
-        scope=Scope.VIEWER,
     ),
 )

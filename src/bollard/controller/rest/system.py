@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from starlette.responses import Response
 
 from bollard.controller.rest.call import Call
-from bollard.controller.rest.routing import Route, Scope
+from bollard.controller.rest.routing import Route
 from bollard.domain.errors import DomainError
 from bollard.domain.ids import key_of
 from bollard.domain.nodes import Node
@@ -203,8 +203,8 @@ async def _report_lines(call: Call) -> list[str]:
 
 
 ROUTES = (
-    Route(method="GET", path="/", handler=front_page, answer=None, scope=Scope.OPEN),
-    Route(method="GET", path="/health", handler=health, answer=None, scope=Scope.OPEN),
+    Route(method="GET", path="/", handler=front_page, answer=None),
+    Route(method="GET", path="/health", handler=health, answer=None),
     Route(
         method="GET",
         path="/metrics",

@@ -17,6 +17,7 @@ from bollard.domain.layers import ProviderKind
 from bollard.domain.nodes import StoragePool
 from bollard.domain.observed import NodeSeen
 from bollard.domain.resources import Resource
+from bollard.planning.targets import held_back
 from bollard.wire.rest.pools import PoolView
 from bollard.wire.rest.resource_views import Picture, ResourceView, resource_view
 
@@ -39,6 +40,7 @@ def picture_of(call: Call, resource: Resource) -> Picture:
         providers=providers_of(cluster, resource),
         current=node.online,
         heard_ms=node.heard_ms,
+        held=held_back(cluster, resource, service.vault),
     )
 
 
@@ -117,7 +119,7 @@ def fragments_of(call: Call, resources: Sequence[Resource]) -> Iterator[Piece]:
     One whose definition is gone since it was selected is left out.
     """
     definitions, observed = call.api.service.cluster.definitions, call.api.service.observed
-    fragments = call.api.fragments
+    fragments, unlocked = call.api.fragments, call.api.service.vault.unlocked
     nodes: dict[str, NodeSeen] = {}
     providers: dict[tuple[str, ...], dict[str, ProviderKind]] = {}
     name, definition = None, None
@@ -132,7 +134,8 @@ def fragments_of(call: Call, resources: Sequence[Resource]) -> Iterator[Piece]:
         if node is None:
             node = nodes[resource.node] = observed.node(resource.node)
         online = node.online
-        sources = (resource, definition, node.resources.get(key), online, online or node.heard_ms)
+        state = 2 * unlocked + online
+        sources = (resource, definition, node.resources.get(key), state, online or node.heard_ms)
         known = fragments.get(resource.uuid, sources)
         if known is None:
             storage = (resource.node, *[volume.pool for volume in resource.volumes])
@@ -146,6 +149,7 @@ def fragments_of(call: Call, resources: Sequence[Resource]) -> Iterator[Piece]:
                 providers=kinds,
                 current=online,
                 heard_ms=node.heard_ms,
+                held=held_back(call.api.service.cluster, resource, call.api.service.vault),
             )
             known = _encode(resource_view(picture, with_volumes=True))
             fragments.put(resource.uuid, sources, known)

@@ -4,6 +4,7 @@ from typing import Protocol
 
 from bollard.domain.cluster import Cluster
 from bollard.domain.nodes import NetInterface
+from bollard.domain.ports import Vault
 from bollard.domain.seen import Capabilities, Observation
 from bollard.wire.link import Channel
 
@@ -34,6 +35,10 @@ class Desk(Protocol):
     @property
     def cluster(self) -> Cluster:
         """What is durable."""
+
+    @property
+    def vault(self) -> Vault:
+        """What opens the passphrases of encrypted volumes."""
 
     async def take(self, observation: Observation) -> None:
         """Take over a report."""

@@ -17,7 +17,7 @@ from bollard.domain.ids import Key, ResourceName, key_of
 from bollard.domain.nodes import NetInterface, Node
 from bollard.domain.ports import Clock
 from bollard.domain.targets import TargetDelta
-from bollard.planning.targets import target_for, target_pools, target_resource
+from bollard.planning.targets import held_back, target_for, target_pools, target_resource
 from bollard.wire.link import (
     PING_INTERVAL_S,
     SILENCE_MAX_S,
@@ -273,7 +273,7 @@ class Session:
 
     def _next(self) -> AnyMessage | None:
         """The target, or what of it is due; that counts as sent then."""
-        cluster = self._desk.cluster
+        cluster, vault = self._desk.cluster, self._desk.vault
         if self._key not in cluster.nodes:
             return None
         full = self._full_due or "target-delta" not in self._features
@@ -282,7 +282,7 @@ class Session:
         self._resources_due.clear()
         base, self._revision = self._revision, cluster.revision
         if full:
-            return TargetFull(target=target_for(self.name, cluster))
+            return TargetFull(target=target_for(self.name, cluster, vault))
         records = {key: cluster.resources.get(key_of(key, self._key)) for key in resources}
         return TargetPart(
             delta=TargetDelta(
@@ -290,7 +290,11 @@ class Session:
                 base=base,
                 revision=cluster.revision,
                 pools=target_pools(self.name, cluster) if pools else None,
-                resources=tuple(target_resource(cluster, it) for it in records.values() if it is not None),
+                resources=tuple(
+                    target_resource(cluster, it, vault)
+                    for it in records.values()
+                    if it is not None and not held_back(cluster, it, vault)
+                ),
                 gone=tuple(ResourceName(key) for key, it in records.items() if it is None),
                 tombstones=tuple(cluster.tombstones_on(self.name)),
             )

@@ -7,7 +7,9 @@ from bollard.planning.assess import assess
 from bollard.planning.decide import (
     definitions,
     disks,
+    encryption,
     evacuations,
+    files,
     groups,
     net_interfaces,
     nodes,
@@ -18,6 +20,7 @@ from bollard.planning.decide import (
     restores,
     settings,
     snapshots,
+    tokens,
     volume_definitions,
 )
 from bollard.planning.world import World
@@ -52,6 +55,8 @@ def decide(command: c.Command, world: World) -> Decision:
             return definitions.decide(command, world)
         case c.CreateVolumeDefinition() | c.ModifyVolumeDefinition() | c.DeleteVolumeDefinition():
             return volume_definitions.decide(command, world)
+        case c.SetVolumePassphrase():
+            return volume_definitions.decide(command, world)
         case c.CreateResources() | c.ModifyResource() | c.DeleteResource() | c.ModifyVolume():
             return resources.decide(command, world)
         case c.Autoplace() | c.SpawnResource() | c.AdjustGroup() | c.MakeAvailable():
@@ -66,6 +71,12 @@ def decide(command: c.Command, world: World) -> Decision:
             return settings.decide(command, world)
         case c.ModifyKeyValueStore() | c.DeleteKeyValueStore():
             return settings.decide(command, world)
+        case c.CreateToken() | c.ModifyToken() | c.RevokeToken():
+            return tokens.decide(command, world)
+        case c.SetMasterKey():
+            return encryption.decide(command, world)
+        case c.PutFile() | c.DeleteFile() | c.AttachFile():
+            return files.decide(command, world)
         case c.Tick():
             return assess(world, command.definitions, survey=command.survey, balanced=command.balance)
         case _:

@@ -105,11 +105,28 @@ def new(command: CreateDefinition, draft: Draft) -> tuple[ResourceDefinition, li
                 code="STORAGE_KIND_ADDED",
             )
         )
+    if LayerKind.LUKS in made.layer_stack and not draft.world.vault.unlocked:
+        said.append(_locked(draft, name))
     if command.props:
         said.append(
             entries.created(Subject.RESOURCE_DEFINITION, "Properties set", entries.refs_of(definition=name))
         )
     return made, said
+
+
+def _locked(draft: Draft, name: str) -> Entry:
+    there = draft.cluster.master_key is not None
+    return entries.warning(
+        Operation.NONE,
+        Subject.RESOURCE_DEFINITION,
+        f"Volumes of '{name}' cannot be encrypted yet",
+        entries.refs_of(definition=name),
+        code="NOT_FOUND_CRYPT_KEY",
+        cause="The master passphrase was not entered since the controller was started."
+        if there
+        else "There is no master passphrase.",
+        correction=f"Use 'bollard encryption {'enter' if there else 'create'}-passphrase' first.",
+    )
 
 
 def _slots(slots: int | None) -> int | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from bollard.domain.answers import Decision, Entry, Explained, Wait
 from bollard.domain.cluster import Change
-from bollard.planning import automatics
+from bollard.planning import automatics, passphrases
 from bollard.planning.draft import Draft
 
 __all__ = ["outcome"]
@@ -23,6 +23,7 @@ def outcome(
 
     `ready`: the caller is told only when the resources can be used. `waits` come before the derived ones.
     """
+    passphrases.ensure(draft, draft.touched_definitions())
     said = [*entries, *automatics.settle(draft, draft.touched_definitions())]
     derived = [
         Wait(node=node, resource=definition, ready=ready and still_there)

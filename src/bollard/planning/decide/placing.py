@@ -283,6 +283,8 @@ def _with_volumes(
     numbers = sorted(templates)
     free = (number for number in range(len(command.sizes_kib) + len(numbers)) if number not in templates)
     said: list[Entry] = []
+    if any(command.passphrases):
+        definition = volume_definitions.with_luks(draft, definition)
     for index, size_kib in enumerate(command.sizes_kib):
         number = numbers[index] if index < len(numbers) else next(free)
         template = templates.get(number)
@@ -292,6 +294,7 @@ def _with_volumes(
             number=number,
             size_kib=size_kib,
             gross_size=template.gross_size if template is not None else False,
+            passphrase=command.passphrases[index] if index < len(command.passphrases) else None,
         )
         definition = msgspec.structs.replace(definition, volumes=(*definition.volumes, volume))
         draft.put(definition)

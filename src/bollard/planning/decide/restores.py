@@ -96,7 +96,12 @@ def _with_volumes(
         volume = new_volume(
             draft, to, number=was.number, size_kib=was.size_kib, own=own, gross_size=was.gross_size
         )
-        volume = msgspec.structs.replace(volume, encrypted=was.encrypted)
+        volume = msgspec.structs.replace(
+            volume,
+            encrypted=was.encrypted,
+            sealed_passphrase=was.sealed_passphrase,
+            sealed_before=was.sealed_before,
+        )
         whole = tuple(sorted((*to.volumes, volume), key=lambda one: one.number))
         to = msgspec.structs.replace(to, volumes=whole)
         draft.put(to)

@@ -20,7 +20,7 @@ from bollard.domain.nodes import Node, Props
 from bollard.domain.props import Scope
 from bollard.domain.resources import Connection, ControllerSettings, KeyValueStore
 from bollard.planning import entries
-from bollard.planning.decide import properties
+from bollard.planning.decide import properties, tokens
 from bollard.planning.decide.outcome import outcome
 from bollard.planning.draft import Draft
 from bollard.planning.world import World
@@ -61,6 +61,7 @@ def _controller(command: ModifyController, draft: Draft) -> Decision:
         delete_namespaces=change.delete_namespaces,
     )
     after = properties.note_quorum(settings.props, after, change)
+    _check_tokens(settings.props, after, change, draft)
     draft.put(ControllerSettings(settings.cluster_uuid, after))
     said: list[Entry] = []
     for key in change.override:
@@ -71,6 +72,22 @@ def _controller(command: ModifyController, draft: Draft) -> Decision:
         entries.deleted(Subject.CONTROLLER, f"The property {key} was deleted", {}) for key in change.delete
     ]
     return Decision(changes=draft.changes(), entries=tuple(said))
+
+
+def _check_tokens(before: Props, after: Props, change: PropsChange, draft: Draft) -> None:
+    """Tokens are demanded only when there is one, and given up by name only. Raises Conflict or Invalid."""
+    was, will = props.TOKEN_AUTH.truth(before), props.TOKEN_AUTH.truth(after)
+    if will and not was:
+        tokens.require_admin(draft.cluster, draft.world.now_ms)
+    key = props.TOKEN_AUTH.key
+    if was and not will and key not in change.override and key not in change.delete:
+        raise Invalid(
+            Subject.PROPERTY,
+            key,
+            "The namespace 'Auth' cannot be deleted while tokens are demanded",
+            cause="Everyone who reaches this controller could use it.",
+            correction=f"To open it on purpose, set {key} to false.",
+        )
 
 
 def _renamed(change: PropsChange) -> PropsChange:

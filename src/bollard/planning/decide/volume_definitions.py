@@ -10,15 +10,16 @@ from bollard.domain.commands import (
     CreateVolumeDefinition,
     DeleteVolumeDefinition,
     ModifyVolumeDefinition,
+    SetVolumePassphrase,
 )
-from bollard.domain.errors import Exhausted, Exists, Invalid, Subject
+from bollard.domain.errors import Conflict, Exhausted, Exists, Invalid, Subject
 from bollard.domain.ids import resource_name
-from bollard.domain.layers import ProviderKind
+from bollard.domain.layers import LayerKind, ProviderKind
 from bollard.domain.nodes import StoragePool
 from bollard.domain.props import Scope
 from bollard.domain.resources import Resource, ResourceDefinition, VolumeDefinition, VolumePhase
 from bollard.domain.units import VOLUME_SIZE_KIB_MAX, VOLUME_SIZE_KIB_MIN
-from bollard.planning import allocate, entries, replicas, sizes
+from bollard.planning import allocate, entries, passphrases, replicas, sizes
 from bollard.planning.decide import properties
 from bollard.planning.decide.definitions import refuse_in_use
 from bollard.planning.decide.groups import free_number
@@ -28,9 +29,11 @@ from bollard.planning.layers import drbd
 from bollard.planning.procedures import resize
 from bollard.planning.world import World
 
-__all__ = ["checked_size", "decide", "new_volume"]
+__all__ = ["checked_size", "decide", "new_volume", "with_luks"]
 
-Commands = CreateVolumeDefinition | ModifyVolumeDefinition | DeleteVolumeDefinition
+Commands = CreateVolumeDefinition | ModifyVolumeDefinition | DeleteVolumeDefinition | SetVolumePassphrase
+_CHANGES_MAX = 8
+"""Changes of a passphrase that may wait for nodes that are away."""
 
 
 def decide(command: Commands, world: World) -> Decision:
@@ -43,6 +46,8 @@ def decide(command: Commands, world: World) -> Decision:
             return _modify(command, draft)
         case DeleteVolumeDefinition():
             return _delete(command, draft)
+        case SetVolumePassphrase():
+            return _set_passphrase(command, draft)
         case _:
             assert_never(command)
 
@@ -68,8 +73,12 @@ def new_volume(
     minor: int | None = None,
     own: dict[str, str] | None = None,
     gross_size: bool = False,
+    passphrase: str | None = None,
 ) -> VolumeDefinition:
-    """A volume definition with its minor and first data generation. Raises Invalid or Exhausted."""
+    """A volume definition with its minor and first data generation.
+
+    Raises Invalid or Exhausted, and with a passphrase NotFound or Unavailable while nothing can be sealed.
+    """
     given = own or {}
     replicated = replicas.replicated(definition)
     if minor is not None:
@@ -77,42 +86,62 @@ def new_volume(
     elif replicated:
         minor = allocate.free_minor(draft)
     generation = given.get(props.CURRENT_GI.key) or draft.world.draw.hex16()
-    return VolumeDefinition(
+    made = VolumeDefinition(
         number=number,
         uuid=draft.world.draw.uuid(),
         size_kib=checked_size(size_kib),
         props=given | {props.CURRENT_GI.key: generation},
         minor=minor,
         current_gi=generation,
+        encrypted=LayerKind.LUKS in replicas.stack_of(definition),
         gross_size=gross_size,
+    )
+    if not passphrase:
+        return made
+    passphrases.require_open(draft.cluster, draft.world.vault)
+    return passphrases.sealed(draft.world.vault, definition, made, passphrase)
+
+
+def with_luks(draft: Draft, definition: ResourceDefinition) -> ResourceDefinition:
+    """The definition with the LUKS layer in its stack. Raises Invalid when it has other layers."""
+    if LayerKind.LUKS in replicas.stack_of(definition):
+        return definition
+    if definition.layer_stack or definition.volumes or draft.resources_of(definition.name):
+        raise Invalid(
+            Subject.LAYER_STACK,
+            definition.name,
+            f"'{definition.name}' has no LUKS layer",
+            cause="Its layers are " + ", ".join(replicas.stack_of(definition)) + ".",
+            correction="Create a resource definition with the layers DRBD, LUKS, STORAGE.",
+        )
+    return msgspec.structs.replace(
+        definition, layer_stack=(LayerKind.DRBD, LayerKind.LUKS, LayerKind.STORAGE)
     )
 
 
-def _flags(flags: tuple[str, ...], gross: bool) -> bool:
+def _flags(flags: tuple[str, ...], gross: bool, *, new: bool = False) -> bool:
     for flag in flags:
         match flag.upper():
             case "GROSS_SIZE":
                 gross = True
             case "-GROSS_SIZE":
                 gross = False
-            case "ENCRYPTED":
-                raise Invalid(
-                    Subject.LAYER_KIND,
-                    flag,
-                    "Encrypted volumes need the LUKS layer, which no node supports yet",
-                )
+            case "ENCRYPTED" if new:
+                pass
             case _:
                 raise Invalid(
                     Subject.REQUEST,
                     flag[:48],
                     f"'{flag[:48]}' is not a flag of a volume definition",
-                    correction="Known: GROSS_SIZE, and -GROSS_SIZE to take it back.",
+                    correction="Known: GROSS_SIZE, -GROSS_SIZE to take it back; for new volumes ENCRYPTED.",
                 )
     return gross
 
 
 def _create(command: CreateVolumeDefinition, draft: Draft) -> Decision:
     definition = draft.find_definition(command.definition)
+    if command.passphrase or any(flag.upper() == "ENCRYPTED" for flag in command.flags):
+        definition = with_luks(draft, definition)
     taken = {volume.number for volume in definition.volumes}
     number = free_number(taken, command.number, definition.name)
     if number in taken:
@@ -130,7 +159,8 @@ def _create(command: CreateVolumeDefinition, draft: Draft) -> Decision:
         size_kib=command.size_kib,
         minor=command.minor,
         own=properties.initial(command.props, Scope.VOLUME_DEFINITION),
-        gross_size=_flags(command.flags, gross=False),
+        gross_size=_flags(command.flags, gross=False, new=True),
+        passphrase=command.passphrase,
     )
     whole = tuple(sorted((*definition.volumes, volume), key=lambda one: one.number))
     changed = msgspec.structs.replace(definition, volumes=whole)
@@ -281,3 +311,49 @@ def _delete(command: DeleteVolumeDefinition, draft: Draft) -> Decision:
         ),
     ]
     return outcome(draft, done)
+
+
+def _set_passphrase(command: SetVolumePassphrase, draft: Draft) -> Decision:
+    definition = draft.find_definition(command.definition)
+    passphrases.require_open(draft.cluster, draft.world.vault)
+    volume = draft.find_volume_definition(definition, command.number)
+    if LayerKind.LUKS not in replicas.stack_of(definition):
+        raise Invalid(
+            Subject.LAYER_STACK,
+            definition.name,
+            f"Volume {volume.number} of '{definition.name}' is not encrypted",
+            cause="Its layers are " + ", ".join(replicas.stack_of(definition)) + ".",
+        )
+    before: tuple[str, ...] = ()
+    if volume.sealed_passphrase:
+        before = (*_still_in_use(draft, definition, volume), volume.sealed_passphrase)
+    changed = passphrases.sealed(draft.world.vault, definition, volume, command.passphrase)
+    changed = msgspec.structs.replace(changed, sealed_before=before)
+    whole = tuple(changed if one is volume else one for one in definition.volumes)
+    draft.put(msgspec.structs.replace(definition, volumes=whole))
+    refs = entries.refs_of(definition=definition.name, volume=volume.number, uuid=volume.uuid)
+    message = f"The passphrase of volume {volume.number} of '{definition.name}' was changed"
+    return outcome(draft, [entries.modified(Subject.VOLUME_DEFINITION, message, refs)])
+
+
+def _still_in_use(draft: Draft, definition: ResourceDefinition, volume: VolumeDefinition) -> tuple[str, ...]:
+    """Earlier passphrases that a node may still have. Raises Conflict when there are too many."""
+    disks = replicas.diskful(draft.resources_of(definition.name))
+    away = [
+        each.node
+        for each in disks
+        if (seen := replicas.online_seen(draft.world, each)) is None
+        or not seen.settled
+        or seen.revision < draft.cluster.revision
+    ]
+    if not away:
+        return ()
+    if len(volume.sealed_before) >= _CHANGES_MAX:
+        raise Conflict(
+            Subject.PASSPHRASE,
+            f"{definition.name}/{volume.number}",
+            "The passphrase was changed too often while a node is away",
+            cause=f"'{away[0]}' has not followed the last {_CHANGES_MAX} changes.",
+            correction="Bring the node back first.",
+        )
+    return volume.sealed_before

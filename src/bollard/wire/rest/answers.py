@@ -85,7 +85,7 @@ _SEVERITIES = {
 
 _ERROR_NOUNS = {Subject.VOLUME_SIZE: Noun.VLM_DFN}
 """Errors that are about another object than the request."""
-_BARE = frozenset({"STORAGE_KIND_ADDED"})
+_BARE = frozenset({"STORAGE_KIND_ADDED", "NOT_FOUND_CRYPT_KEY"})
 """Codes that stand alone, without operation and object."""
 
 

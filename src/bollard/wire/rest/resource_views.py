@@ -66,6 +66,22 @@ class StorageResource(msgspec.Struct, frozen=True, omit_defaults=True, gc=False)
     storage_volumes: tuple[LayerVolume, ...] = ()
 
 
+class LuksVolume(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """The LUKS layer of a volume on a node."""
+
+    volume_number: int
+    allocated_size_kib: int
+    usable_size_kib: int
+    opened: bool | msgspec.UnsetType = msgspec.UNSET
+    corrupted_key: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+class LuksResource(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """The LUKS layer of a resource on a node."""
+
+    luks_volumes: tuple[LuksVolume, ...] = ()
+
+
 class LayerObject(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A layer and what it stands on."""
 
@@ -73,6 +89,7 @@ class LayerObject(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     children: tuple["LayerObject", ...] = ()
     drbd: DrbdResource | None = None
     storage: StorageResource | None = None
+    luks: LuksResource | None = None
 
 
 class ResourceState(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -168,7 +185,11 @@ class Picture(msgspec.Struct, frozen=True, gc=False):
     current: bool
     """Whether the node is online, so that `seen` is what it is now."""
     heard_ms: int = 0
+    held: str = ""
+    """Why the node is not told of it now."""
 
+
+_UNLOCK = "Enter the passphrase with 'bollard encryption enter-passphrase'."
 
 _DISK_FLAGS: dict[DiskKind, tuple[str, ...]] = {
     DiskKind.DISKFUL: (),
@@ -274,12 +295,13 @@ def _piece(picture: Picture, volume: VolumeOnNode, stack: tuple[LayerKind, ...])
 def _freshness(picture: Picture) -> Freshness:
     seen = picture.seen
     problem = seen.problem if seen is not None else None
+    settled = seen.settled if seen is not None else None
     return Freshness(
         current=picture.current,
         heard_at=None if picture.current else picture.heard_ms or None,
-        settled=seen.settled if seen is not None else None,
-        problem=problem.message if problem is not None else "",
-        next_step=problem.correction if problem is not None else "",
+        settled=False if picture.held else settled,
+        problem=picture.held or (problem.message if problem is not None else ""),
+        next_step=_UNLOCK if picture.held else problem.correction if problem is not None else "",
     )
 
 
@@ -293,6 +315,8 @@ def _layers(picture: Picture, stack: tuple[LayerKind, ...], pieces: list[_Piece]
         match kind:
             case LayerKind.DRBD:
                 layer = LayerObject(kind, below, drbd=_drbd(picture, pieces))
+            case LayerKind.LUKS if picture.resource.diskful:
+                layer = LayerObject(kind, below, luks=LuksResource(tuple(map(_luks_volume, pieces))))
             case LayerKind.STORAGE:
                 volumes = tuple([piece.layers[kind] for piece in pieces])
                 layer = LayerObject(kind, below, storage=StorageResource(volumes))
@@ -301,6 +325,18 @@ def _layers(picture: Picture, stack: tuple[LayerKind, ...], pieces: list[_Piece]
         below = (layer,)
     assert below, picture
     return below[0]
+
+
+def _luks_volume(piece: _Piece) -> LuksVolume:
+    there = piece.seen is not None and bool(piece.seen.backing_path)
+    below = piece.layers[LayerKind.STORAGE]
+    return LuksVolume(
+        volume_number=piece.volume.number,
+        allocated_size_kib=below.allocated_size_kib,
+        usable_size_kib=piece.size_kib,
+        opened=there,
+        corrupted_key=False,
+    )
 
 
 def _drbd(picture: Picture, pieces: list[_Piece]) -> DrbdResource:

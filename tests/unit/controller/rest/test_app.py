@@ -8,8 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bollard.controller.rest.api import Identity, Visitor
 from bollard.controller.rest.app import ROUTES
 from bollard.controller.service import Answer
+from bollard.domain.access import Scope
 from bollard.domain.answers import Entry, Explained, Operation, Severity
 from bollard.domain.commands import (
     Autoplace,
@@ -23,7 +25,7 @@ from bollard.domain.commands import (
     SpawnResource,
     ToggleDisk,
 )
-from bollard.domain.errors import Denied, DomainError, Exists, Subject
+from bollard.domain.errors import Denied, Exists, Subject
 from bollard.domain.ids import GroupName, NodeName, Uuid
 from bollard.domain.nodes import NetIfName, NetInterface, Node
 from bollard.domain.resources import ResourceGroup
@@ -321,10 +323,10 @@ def test_a_missing_capability_is_named(call: Driver) -> None:
 class Doorman:
     """Lets nobody in but readers."""
 
-    async def admit(self, headers: dict[str, str], peer: str, scope: str) -> DomainError | None:
-        if scope in {"open", "viewer"}:
-            return None
-        return Denied(Subject.COMMAND, scope, "You may only read")
+    async def admit(self, visitor: Visitor, needs: Scope) -> Identity:
+        if Scope.VIEWER.includes(needs):
+            return Identity("reader", Scope.VIEWER)
+        raise Denied(Subject.COMMAND, needs, "You may only read")
 
 
 def test_the_guard_is_asked_before_anything_is_read(service: FakeService) -> None:

@@ -17,6 +17,7 @@ from bollard.domain.errors import NotFound, Unavailable, Unsupported
 from bollard.domain.ids import NodeName
 from bollard.domain.nodes import NetInterface
 from bollard.domain.observed import Observed
+from bollard.domain.ports import LockedVault
 from bollard.domain.seen import Capabilities, Observation
 from bollard.planning.targets import touched
 from bollard.planning.world import World
@@ -87,6 +88,7 @@ class Stage:
         self.draw = CountingDraw()
         self.cluster = Cluster(initial(self.draw))
         self.observed = Observed()
+        self.vault = LockedVault()
         self.statuses: list[tuple[str, str]] = []
         self.reports: list[Observation] = []
         self.bugs: list[str] = []
