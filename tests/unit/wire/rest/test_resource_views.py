@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bollard.domain.ids import GroupName, NodeName, ResourceName, Uuid, key_of
+from bollard.domain.ids import GroupName, NodeName, ResourceName, Uuid
 from bollard.domain.layers import DEFAULT_STACK, LayerKind, ProviderKind
 from bollard.domain.resources import (
     DiskKind,
@@ -57,7 +57,7 @@ SEEN = SeenResource(
         ),
     ),
 )
-PROVIDERS = {key_of("pthin"): ProviderKind.FILE_THIN}
+PROVIDERS = {"pthin": ProviderKind.FILE_THIN}
 
 
 REPLICA = {
