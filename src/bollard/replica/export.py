@@ -4,12 +4,23 @@ A volume is asked to open before it is used; a replicated one promotes then. It 
 """
 
 import errno
+import os
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 from bollard.replica.disk import Backing, Buffer
 
-__all__ = ["OWNED_BYTES", "Done", "Exports", "Opened", "PlainVolume", "Volume"]
+__all__ = [
+    "OWNED_BYTES",
+    "Client",
+    "Done",
+    "Exports",
+    "Opened",
+    "PlainVolume",
+    "Reading",
+    "Volume",
+    "Writing",
+]
 
 Done = Callable[[int, int, Buffer], None]
 """Called once a request: (cookie, errno or 0, data of a read or b"")."""
@@ -17,9 +28,27 @@ Done = Callable[[int, int, Buffer], None]
 Opened = Callable[[str], None]
 """Called once an open: "" when granted, else one sentence why not."""
 
+Writing = tuple[int, memoryview, int]
+"""A write of a burst: offset, data, the client's cookie."""
+
+Reading = tuple[int, int, int]
+"""A read of a burst: offset, length, the client's cookie."""
+
 OWNED_BYTES: Final = 64 << 10
 
 _NONE: Final = b""
+
+
+class Client(Protocol):
+    """Who is told how the writes of a burst ended."""
+
+    def wrote(self, cookies: list[int]) -> None:
+        """These have succeeded."""
+        ...
+
+    def written(self, cookie: int, code: int, data: Buffer) -> None:
+        """One has ended, with an errno or 0."""
+        ...
 
 
 class Volume(Protocol):
@@ -41,11 +70,6 @@ class Volume(Protocol):
     @property
     def description(self) -> str: ...
 
-    @property
-    def serves_at_once(self) -> bool:
-        """Whether `read_at_once` and `write_at_once` are worth asking."""
-        ...
-
     def open(self, done: Opened) -> None:
         """Ask for use by one more client; a replicated volume becomes Primary first."""
         ...
@@ -54,12 +78,19 @@ class Volume(Protocol):
         """One client that was granted an open is gone; the last one demotes."""
         ...
 
-    def read_at_once(self, offset: int, length: int) -> Buffer | None:
-        """The bytes, if that takes no waiting and no bookkeeping; None asks for `read`. Raises OSError."""
+    def direct(self) -> Backing | None:
+        """What reads may be served from right now, without asking; None asks for `read`."""
         ...
 
-    def write_at_once(self, offset: int, data: Buffer) -> bool:
-        """True when the write (without FUA) is done; False asks for `write`. Raises OSError."""
+    def count_reads(self, length: int) -> None:
+        """So many bytes were read directly."""
+        ...
+
+    def write_burst(self, writes: list[Writing], client: Client) -> None:
+        """Short writes without flags, inside of the volume; each is answered by `client` once, perhaps now.
+
+        The data is only valid during the call.
+        """
         ...
 
     def read(self, offset: int, length: int, cookie: int, done: Done) -> None: ...
@@ -83,7 +114,6 @@ class PlainVolume:
     """A backing served as it is: no metadata, no peers."""
 
     block_bytes = 1
-    serves_at_once = True
 
     def __init__(
         self,
@@ -127,16 +157,29 @@ class PlainVolume:
         self.openers -= 1
         self._on_change()
 
-    def read_at_once(self, offset: int, length: int) -> Buffer | None:
-        self.reads += length
-        return self.backing.read_now(offset, length)
+    def direct(self) -> Backing | None:
+        return self.backing
 
-    def write_at_once(self, offset: int, data: Buffer) -> bool:
-        if self.suspended:
-            return False
-        self.writes += len(data)
-        self.backing.write(offset, data)
-        return True
+    def count_reads(self, length: int) -> None:
+        self.reads += length
+
+    def write_burst(self, writes: list[Writing], client: Client) -> None:
+        if self.suspended or self.read_only:
+            for offset, data, cookie in writes:
+                self.write(offset, data, False, cookie, client.written)
+            return
+        fd, pwrite = self.backing.fd, os.pwrite
+        done: list[int] = []
+        for offset, data, cookie in writes:
+            try:
+                if pwrite(fd, data, offset) != len(data):
+                    self.backing.write(offset, data)
+            except OSError as error:
+                client.written(cookie, error.errno or errno.EIO, _NONE)
+            else:
+                self.writes += len(data)
+                done.append(cookie)
+        client.wrote(done)
 
     def read(self, offset: int, length: int, cookie: int, done: Done) -> None:
         self.reads += length

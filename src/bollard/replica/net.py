@@ -5,6 +5,7 @@ sockets and the core's readers; what the bytes mean is the core's business.
 """
 
 import errno
+import logging
 import random
 import select
 import socket
@@ -30,6 +31,7 @@ _RETRY_S: Final = 0.5
 _RETRY_MAX_S: Final = 3.0
 _YOUNG_S: Final = 2.0
 _MAX_STRANGERS: Final = 32
+_log = logging.getLogger(__name__)
 _GREETINGS: Final = {Channel.DATA: Cmd.INITIAL_DATA, Channel.CONTROL: Cmd.INITIAL_META}
 
 
@@ -155,6 +157,31 @@ class Links:
         if not conn.flush_due and conn.interest == READ:
             conn.flush_due = True
             self._loop.defer(lambda: self._flush_deferred(peer, channel, conn))  # type: ignore[arg-type]
+
+    def send_now(self, node_id: int, channel: Channel, buffers: tuple[Buffer, ...]) -> None:
+        """Write at once what the socket takes; the rest is copied. Reports nothing before it returns.
+
+        The buffers need to be valid only during the call.
+        """
+        peer = self._peers.get(node_id)
+        conn = peer.up.get(channel) if peer is not None else None
+        if peer is None or conn is None:
+            return
+        out = conn.out
+        out += buffers
+        try:
+            while out and conn.interest == READ:
+                drop_sent(out, conn.sock.sendmsg(out if len(out) <= _IOV_MAX else out[:_IOV_MAX]))
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            # Found out again, when it may be told.
+            _log.debug("sending to %s: %s", peer.address, error.strerror)
+        if out:
+            out[:] = [bytes(piece) if type(piece) is memoryview else piece for piece in out]
+            if not conn.flush_due and conn.interest == READ:
+                conn.flush_due = True
+                self._loop.defer(lambda: self._flush_deferred(peer, channel, conn))
 
     def established(self, node_id: int) -> bool:
         peer = self._peers.get(node_id)

@@ -7,6 +7,9 @@ __all__ = ["drop_sent"]
 
 def drop_sent(buffers: list[Buffer], sent: int) -> None:
     """Removes the first `sent` bytes, cutting the buffer in which they end."""
+    if sent == sum(map(len, buffers)):
+        buffers.clear()
+        return
     done = 0
     while done < len(buffers) and sent >= len(buffers[done]):
         sent -= len(buffers[done])

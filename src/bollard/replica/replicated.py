@@ -8,11 +8,11 @@ import itertools
 import logging
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from bollard.replica.changes import Picture
-from bollard.replica.export import Done, Volume
+from bollard.replica.export import Client, Done, Volume, Writing
 from bollard.replica.loop import Loop, Timer
 from bollard.replica.metadisk import Disk
 from bollard.replica.net import Links
@@ -26,6 +26,7 @@ from bollard.replica.protocol.config import (
 )
 from bollard.replica.protocol.frames import FrameReader
 from bollard.replica.protocol.resource import Resource
+from bollard.replica.quick import Quick, Requests
 from bollard.replica.served import ReplicatedVolume
 from bollard.replica.specs import (
     option_items,
@@ -102,6 +103,8 @@ class ReplicatedResource:
         self._storage = Storage(
             loop, self.pump, self._queue, last_sizes=last_sizes, remember_size=remember_size
         )
+        self.requests: Requests = {}
+        self._quick = Quick(self, loop, self._links, self._storage)
         self._pumping = False
         self._arm_due = False
         self.broken = ""
@@ -109,7 +112,6 @@ class ReplicatedResource:
         self._tags = 0
         self._answers: dict[int, Callable[[a.Answer], None]] = {}
         self.tickets = itertools.count(1)
-        self._requests: dict[int, tuple[int, Done]] = {}
         self._picture: Picture = {}
         self._attaching: set[int] = set()
         self._unattached: dict[int, Trouble] = {}
@@ -277,8 +279,9 @@ class ReplicatedResource:
             self._timer.cancel()
         self._links.close()
         self._storage.close()
-        requests, self._requests = self._requests, {}
-        for cookie, done in requests.values():
+        requests = dict(self.requests)
+        self.requests.clear()
+        for cookie, done, _ in requests.values():
             done(cookie, errno.ESHUTDOWN, b"")
 
     @property
@@ -342,22 +345,29 @@ class ReplicatedResource:
         if not self._pumping:
             self._drain()
 
-    def _drain(self) -> None:
+    def carry_out(self, actions: list[a.Action]) -> None:
+        """Acts on what came of a short way, and on all that follows."""
+        if actions and not self._stopped:
+            self._drain(actions)
+
+    def _drain(self, actions: Iterable[a.Action] = ()) -> None:
         self._pumping = True
         queue, acts, step, now_s = self._queue, self._acts, self.core.step, self._loop.now()
         try:
+            for action in actions:
+                acts[type(action)](action)
             while queue:
                 for action in step(queue.popleft(), now_s):
                     acts[type(action)](action)
         except Exception as error:  # noqa: BLE001  the resource's outermost frame: others must go on
-            self._break(error)
+            self.break_off(error)
         finally:
             self._pumping = False
         if not self._arm_due:
             self._arm_due = True
             self._loop.defer(self._arm)
 
-    def _break(self, error: Exception) -> None:
+    def break_off(self, error: Exception) -> None:
         """A bug: this resource stops where it stands, its clients get errors, its peers a closed link."""
         self.broken = f"{type(error).__name__}: {error}"
         _log.critical("resource %s stopped by an internal fault", self.spec.name, exc_info=error)
@@ -407,10 +417,18 @@ class ReplicatedResource:
         if self._stopped:
             done(cookie, errno.EIO if self.broken else errno.ESHUTDOWN, b"")
             return
-        self._requests[request.request] = (cookie, done)
+        self.requests[request.request] = (cookie, done, None)
         self._queue.append(request)
         if not self._pumping:
             self._drain()
+
+    def write_quickly(self, number: int, writes: list[Writing], client: Client) -> list[Writing]:
+        """Takes writes the short way and returns the others, which must be submitted."""
+        return writes if self._stopped else self._quick.write(number, writes, client)
+
+    def count_reads(self, number: int, length: int) -> None:
+        """So many bytes were read without asking the core."""
+        self.core.count_reads(number, length)
 
     def _logged(self, what: str) -> Callable[[a.Answer], None]:
         def answered(answer: a.Answer) -> None:
@@ -431,7 +449,8 @@ class ReplicatedResource:
         return self.core.reader(peer, channel)
 
     def received(self, peer: int, channel: Channel) -> None:
-        self.pump(e.Received(peer, channel))
+        if not self._stopped and not self._quick.received(peer, channel):
+            self.pump(e.Received(peer, channel))
 
     # -- actions: network and answers
 
@@ -439,7 +458,7 @@ class ReplicatedResource:
         self._links.send(act.peer, act.channel, act.buffers)
 
     def _complete(self, act: a.Complete) -> None:
-        cookie, done = self._requests.pop(act.request)
+        cookie, done, _ = self.requests.pop(act.request)
         done(cookie, act.errno, act.data)
 
     def _answer(self, act: a.Answer) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
-from bollard.replica.disk import Buffer
-from bollard.replica.export import OWNED_BYTES, Done, Opened
+from bollard.replica.disk import Backing, Buffer
+from bollard.replica.export import OWNED_BYTES, Client, Done, Opened, Writing
 from bollard.replica.metadisk import Disk
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import events as e
@@ -22,6 +22,8 @@ class Owner(Protocol):
     @property
     def tickets(self) -> Iterator[int]: ...
     def submit(self, cookie: int, done: Done, request: e.Request) -> None: ...
+    def write_quickly(self, number: int, writes: list[Writing], client: Client) -> list[Writing]: ...
+    def count_reads(self, number: int, length: int) -> None: ...
     def pump(self, event: e.Event) -> None: ...
     def command(self, make: Callable[[int], e.Event], answered: Callable[[a.Answer], None]) -> None: ...
     def readable_disk(self, number: int) -> Disk | None: ...
@@ -32,7 +34,6 @@ class ReplicatedVolume:
 
     block_bytes = _ONE_BLOCK
     read_only = False
-    serves_at_once = True
 
     def __init__(self, owner: Owner, name: str, number: int) -> None:
         self._owner = owner
@@ -65,12 +66,16 @@ class ReplicatedVolume:
         self.openers -= 1
         self._owner.pump(e.Close(self.number))
 
-    def read_at_once(self, offset: int, length: int) -> Buffer | None:
+    def direct(self) -> Backing | None:
         disk = self._owner.readable_disk(self.number)
-        return disk.data.read_now(offset, length) if disk is not None else None
+        return disk.data if disk is not None else None
 
-    def write_at_once(self, offset: int, data: Buffer) -> bool:  # noqa: ARG002  the core decides
-        return False
+    def count_reads(self, length: int) -> None:
+        self._owner.count_reads(self.number, length)
+
+    def write_burst(self, writes: list[Writing], client: Client) -> None:
+        for offset, data, cookie in self._owner.write_quickly(self.number, writes, client):
+            self.write(offset, data, False, cookie, client.written)
 
     def read(self, offset: int, length: int, cookie: int, done: Done) -> None:
         owner = self._owner

@@ -21,16 +21,17 @@ KEPT = [
 def test_acknowledged_writes_survive_and_nodes_agree_again(first: int, disk_faults: bool) -> None:
     acknowledged = promotions = 0
     for seed in range(1000 + first, 1000 + min(first + GROUP, COUNT)):
-        report = run_history(seed, 30, disk_faults=disk_faults)
+        report = run_history(seed, 30, disk_faults=disk_faults, short_way=seed % 2 == 1)
         acknowledged += report.acknowledged
         promotions += report.promotions
     assert acknowledged > 0
     assert promotions > 0
 
 
+@pytest.mark.parametrize("short_way", [False, True], ids=["by-events", "short-way"])
 @pytest.mark.parametrize(("seed", "steps", "disk_faults"), KEPT)
-def test_seeds_that_failed_once(seed: int, steps: int, disk_faults: bool) -> None:
-    run_history(seed, steps, disk_faults=disk_faults)
+def test_seeds_that_failed_once(seed: int, steps: int, disk_faults: bool, short_way: bool) -> None:
+    run_history(seed, steps, disk_faults=disk_faults, short_way=short_way)
 
 
 def test_a_seed_repeats_itself() -> None:

@@ -9,18 +9,18 @@ import logging
 import select
 import socket
 import ssl
-import struct
 from collections.abc import Callable
 from typing import Final
 
 from bollard.replica.disk import Buffer
-from bollard.replica.export import OWNED_BYTES, Exports, Volume
+from bollard.replica.export import OWNED_BYTES, Exports, Reading, Volume
 from bollard.replica.loop import READ, WRITE, Loop
 from bollard.replica.nbd import negotiation as talk
 from bollard.replica.nbd import transmission
+from bollard.replica.nbd.burst import KIND_AT, reads_at, writes_at
 from bollard.replica.nbd.opening import Opening
+from bollard.replica.nbd.outbox import Outbox
 from bollard.replica.nbd.stream import PlainStream, Stream, TlsStream
-from bollard.replica.output import drop_sent
 from bollard.wire import nbd as wire
 from bollard.wire.nbd import Command, NbdError
 
@@ -42,11 +42,6 @@ _READ: Final = int(Command.READ)
 _WRITE: Final = int(Command.WRITE)
 _HEAD: Final = wire.REQUEST.size
 _unpack: Final = wire.REQUEST.unpack_from
-_pack_simple: Final = wire.SIMPLE_REPLY.pack
-_SIMPLE_BYTES: Final = wire.SIMPLE_REPLY.size
-_MAGIC: Final = wire.STRUCTURED_MAGIC
-# A structured reply's head and the offset of its only chunk of data.
-_pack_structured: Final = struct.Struct(">IHHQIQ").pack
 
 
 class NbdConnection:
@@ -74,8 +69,6 @@ class NbdConnection:
         self._size_bytes = 0
         self._read_only = False
         self._block_bytes = 1
-        self._at_once = False
-        self._structured = False
         self._block_status = False
         self._buffer = bytearray(_INPUT_BYTES)
         self._view = memoryview(self._buffer)
@@ -87,10 +80,12 @@ class NbdConnection:
         self._tickets = 0
         # ticket -> (cookie, offset of a read or -1, bytes of payload it holds)
         self._in_flight: dict[int, tuple[int, int, int]] = {}
+        # Writes under way whose payload the volume has copied.
+        self._writing = 0
         self._held_bytes = 0
         self._stalled = False
-        self._out: list[Buffer] = [talk.GREETING]
-        self._out_bytes = len(talk.GREETING)
+        self._out = Outbox()
+        self._out.put(talk.GREETING)
         self._flush_due = False
         self._serving = False
         self._leaving = False
@@ -141,10 +136,9 @@ class NbdConnection:
             self.close()
         finally:
             self._serving = False
-        if not self.closed:
-            self._flush()
-            if self._stream.pending and self._interest & READ:
-                self._loop.defer(lambda: self._on_ready(READ))
+        self._flush()
+        if self._stream.pending and self._interest & READ:
+            self._loop.defer(lambda: self._on_ready(READ))
 
     def _receive(self) -> bool:
         """Takes what is there; False when nothing more is to be had now."""
@@ -182,7 +176,7 @@ class NbdConnection:
         for action in actions:
             match action:
                 case talk.Send(data):
-                    self._put(data)
+                    self._out.put(data)
                 case talk.OpenExport(name):
                     self._opening.open(name)
                 case talk.StartTls():
@@ -195,7 +189,7 @@ class NbdConnection:
                     self._flush()
                     self.close()
                     return
-        if not self._serving and not self.closed:
+        if not self._serving:
             self._flush()
 
     def _start_tls(self) -> None:
@@ -203,7 +197,7 @@ class NbdConnection:
         if self.closed:
             return
         assert self._tls is not None
-        if self._out:
+        if self._out.buffers:
             self.close()
             return
         self._loop.forget(self._fd)
@@ -217,12 +211,11 @@ class NbdConnection:
         assert volume is not None
         rest = self._opening.rest()
         self.volume = volume
-        self._structured = structured
+        self._out.structured = structured
         self._block_status = block_status
         self._size_bytes = volume.size_bytes
         self._read_only = volume.read_only
         self._block_bytes = volume.block_bytes
-        self._at_once = volume.serves_at_once
         # The handshake's input is shorter than the buffer: the negotiation took it from there.
         self._view[: len(rest)] = rest
         self._start, self._end = 0, len(rest)
@@ -234,11 +227,24 @@ class NbdConnection:
     def _parse(self) -> None:
         """Serves every whole request in the buffer."""
         start, end = self._start, self._end
-        buffer, view, in_flight = self._buffer, self._view, self._in_flight
+        buffer, view, volume = self._buffer, self._view, self.volume
+        assert volume is not None
         while end - start >= _HEAD:
-            if self._out_bytes + self._held_bytes > _HELD_LIMIT_BYTES or len(in_flight) > _IN_FLIGHT_LIMIT:
+            if self._busy():
                 self._stalled = True
                 break
+            kind = buffer[start + KIND_AT]
+            if kind == _WRITE and not self._read_only:
+                writes, start = writes_at(view, start, end, self._size_bytes, self._block_bytes)
+                if writes:
+                    self._writing += len(writes)
+                    volume.write_burst(writes, self)
+                    continue
+            elif kind == _READ:
+                reads, start = reads_at(view, start, end, self._size_bytes, self._block_bytes)
+                if reads:
+                    self._read_burst(volume, reads)
+                    continue
             magic, flags, command, cookie, offset, length = _unpack(buffer, start)
             if magic != wire.REQUEST_MAGIC:
                 _log.info("NBD client sent a bad request magic; closing")
@@ -298,7 +304,8 @@ class NbdConnection:
     def _busy(self) -> bool:
         """So much is on its way that no further request may start."""
         return (
-            self._out_bytes + self._held_bytes > _HELD_LIMIT_BYTES or len(self._in_flight) > _IN_FLIGHT_LIMIT
+            self._out.waiting_bytes + self._held_bytes > _HELD_LIMIT_BYTES
+            or len(self._in_flight) + self._writing > _IN_FLIGHT_LIMIT
         )
 
     def _ticket(self, cookie: int, read_offset: int, payload_bytes: int) -> int:
@@ -318,12 +325,11 @@ class NbdConnection:
             block_status=self._block_status,
             block_bytes=self._block_bytes,
         )
-        if error and self.volume is not None and self._size_bytes != self.volume.size_bytes:
-            # The volume was resized since the handshake.
+        if error and self.volume is not None and self._size_bytes != self.volume.size_bytes:  # resized
             self._size_bytes = self.volume.size_bytes
             return self._refused(command, flags, cookie, offset, length)
         if error:
-            self._put(transmission.error_reply(cookie, error, structured=self._structured))
+            self._out.error(cookie, error)
         return error != NbdError.OK
 
     def _write(self, flags: int, cookie: int, offset: int, data: memoryview) -> None:
@@ -335,20 +341,13 @@ class NbdConnection:
             or self._read_only
             or offset + length > self._size_bytes
             or ((offset | length) % self._block_bytes)
-        ):
-            if self._refused(_WRITE, flags, cookie, offset, length):
-                return
-        elif self._at_once:
-            try:
-                done = volume.write_at_once(offset, data)
-            except OSError as error:
-                self._done(self._ticket(cookie, -1, 0), error.errno or errno.EIO, b"")
-                return
-            if done:
-                self._out.append(_pack_simple(wire.SIMPLE_REPLY_MAGIC, 0, cookie))
-                self._out_bytes += _SIMPLE_BYTES
-                return
-        volume.write(offset, data, bool(flags & _FUA), self._ticket(cookie, -1, length), self._done)
+        ) and self._refused(_WRITE, flags, cookie, offset, length):
+            return
+        if length < OWNED_BYTES:
+            self._writing += 1
+            volume.write(offset, data, bool(flags & _FUA), cookie, self.written)
+        else:
+            volume.write(offset, data, bool(flags & _FUA), self._ticket(cookie, -1, length), self._done)
 
     def _read(self, flags: int, cookie: int, offset: int, length: int) -> None:
         volume = self.volume
@@ -358,27 +357,27 @@ class NbdConnection:
             or offset + length > self._size_bytes
             or length > wire.MAX_PAYLOAD_BYTES
             or ((offset | length) % self._block_bytes)
-        ):
-            if self._refused(_READ, flags, cookie, offset, length):
-                return
-        elif self._at_once:
-            try:
-                data = volume.read_at_once(offset, length)
-            except OSError as error:
-                self._done(self._ticket(cookie, offset, 0), error.errno or errno.EIO, b"")
-                return
-            if data is not None:
-                self._put_read(cookie, offset, data)
-                return
+        ) and self._refused(_READ, flags, cookie, offset, length):
+            return
         volume.read(offset, length, self._ticket(cookie, offset, length), self._done)
 
-    def _put_read(self, cookie: int, offset: int, data: Buffer) -> None:
-        if self._structured:
-            head = _pack_structured(_MAGIC, 1, 1, cookie, 8 + len(data), offset)
-        else:
-            head = _pack_simple(wire.SIMPLE_REPLY_MAGIC, 0, cookie)
-        self._out += (head, data)
-        self._out_bytes += len(head) + len(data)
+    def _read_burst(self, volume: Volume, reads: list[Reading]) -> None:
+        """Short reads without flags, from the disk itself where the volume allows it."""
+        disk = volume.direct()
+        total = 0
+        for offset, length, cookie in reads:
+            try:
+                data = disk.read_now(offset, length) if disk is not None else None
+            except OSError as error:
+                self._done(self._ticket(cookie, offset, 0), error.errno or errno.EIO, b"")
+                continue
+            if data is None:
+                volume.read(offset, length, self._ticket(cookie, offset, length), self._done)
+                disk = volume.direct()
+            else:
+                self._out.read(cookie, offset, data)
+                total += length
+        volume.count_reads(total)
 
     def _request(self, command: int, flags: int, cookie: int, offset: int, length: int) -> bool:
         """Anything but a write; False when the connection is closing."""
@@ -393,7 +392,7 @@ class NbdConnection:
         if command == Command.BLOCK_STATUS:
             limit = 1 if flags & _REQ_ONE else _MAX_EXTENTS
             runs = volume.extents(offset, length, limit)
-            self._put(transmission.block_status_reply(cookie, runs))
+            self._out.put(transmission.block_status_reply(cookie, runs))
             return True
         ticket = self._ticket(cookie, -1, 0)
         match command:
@@ -418,10 +417,7 @@ class NbdConnection:
         """The client said goodbye: finish what runs, then close."""
         self._leaving = True
         self._start = self._end = 0
-        if self._in_flight or self._out:
-            self._set_interest()
-        else:
-            self.close()
+        self._flush()
 
     # -- replies
 
@@ -432,47 +428,54 @@ class NbdConnection:
         if self.closed:
             return
         if error:
-            code = transmission.nbd_error(error)
-            self._put(transmission.error_reply(cookie, code, structured=self._structured))
+            self._out.failed(cookie, error)
         elif offset < 0:
-            self._out.append(_pack_simple(wire.SIMPLE_REPLY_MAGIC, 0, cookie))
-            self._out_bytes += _SIMPLE_BYTES
+            self._out.done(cookie)
         else:
-            self._put_read(cookie, offset, data)
+            self._out.read(cookie, offset, data)
+        self._answered()
+
+    def wrote(self, cookies: list[int]) -> None:
+        """These short writes have succeeded; perhaps inside the call that asked."""
+        self._writing -= len(cookies)
+        if cookies and not self.closed:
+            self._out.all_done(cookies)
+            self._answered()
+
+    def written(self, cookie: int, code: int, _data: Buffer) -> None:
+        """A volume's answer to a short write; perhaps inside the call that asked."""
+        self._writing -= 1
+        if self.closed:
+            return
+        if code:
+            self._out.failed(cookie, code)
+        else:
+            self._out.done(cookie)
+        self._answered()
+
+    def _answered(self) -> None:
         if not self._serving and not self._flush_due:
             self._flush_due = True
-            self._loop.defer(self._flush_deferred)
-
-    def _put(self, data: Buffer) -> None:
-        self._out.append(data)
-        self._out_bytes += len(data)
-
-    def _flush_deferred(self) -> None:
-        self._flush_due = False
-        if not self.closed:
-            self._flush()
+            self._loop.defer(self._flush)
 
     def _flush(self) -> None:
         """Sends what is due, as much as the socket takes."""
-        out = self._out
+        self._flush_due = False
+        if self.closed:
+            return
         try:
-            while out:
-                sent = self._stream.send(out)
-                if sent < 0:
-                    break
-                self._out_bytes -= sent
-                drop_sent(out, sent)
+            self._out.send(self._stream)
         except OSError as error:
             _log.info("NBD client lost: %s", error.strerror or error)
             self.close()
             return
-        if self._leaving and not out and not self._in_flight:
+        if self._leaving and not (self._out.buffers or self._in_flight or self._writing):
             self.close()
             return
         self._set_interest()
 
     def _set_interest(self) -> None:
-        want = WRITE if self._out else 0
+        want = WRITE if self._out.buffers else 0
         if not self._leaving and not self._busy():
             want |= READ
         if want != self._interest:
@@ -492,7 +495,6 @@ class NbdConnection:
             self._serving = True
             self._parse()
             self._serving = False
-        if not self.closed:
-            self._flush()
-            if self._stream.pending:
-                self._on_ready(READ)
+        self._flush()
+        if self._stream.pending:
+            self._on_ready(READ)

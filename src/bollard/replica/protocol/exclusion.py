@@ -98,6 +98,15 @@ class Exclusion:
         self._block(op, list(met.values()))
         return not op.blockers
 
+    @property
+    def matters(self) -> bool:
+        """Whether `hinders` may be true of anything."""
+        return self.count > 0 or self._holds > 0
+
+    def hinders(self, start: int, end: int) -> bool:
+        """Whether an operation on [start, end) would have to wait now."""
+        return end > self._limit or (self.count > 0 and self.overlaps(start, end))
+
     def leave(self, op: RangeOp) -> None:
         """The operation has ended; those that waited for it alone run before this returns."""
         buckets = self._buckets

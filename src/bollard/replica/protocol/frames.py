@@ -128,6 +128,21 @@ class FrameReader:
             self._end += count
             assert self._end <= RECEIVE_BYTES, count
 
+    def span(self) -> tuple[memoryview, int, int]:
+        """The receive buffer, and from where to where it holds bytes not yet handed out, a header first.
+
+        Nothing while a large frame is received in place. What is taken from there by hand: `skip_to` its end.
+        """
+        if self._large is not None:
+            return self._buffer, 0, 0
+        return self._buffer, self._start, self._end
+
+    def skip_to(self, at: int) -> None:
+        """Everything before `at` of the last `span` was taken."""
+        if self._large is None:
+            assert self._start <= at <= self._end, at
+            self._start = at
+
     def feed(self, data: p.Payload) -> Iterator[Frame]:
         """The packets that are complete with `data`. Iterate to the end, or bytes are lost."""
         rest = memoryview(data)

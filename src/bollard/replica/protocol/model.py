@@ -304,7 +304,7 @@ class Core:
         self.members = 0
         self.changed = True
         self._tags = count(1)
-        self._ops = count(1)
+        self.block_ids = count(1)
         self.disk_waiting: dict[int, tuple[Volume, DiskThen]] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_count = count()
@@ -316,7 +316,7 @@ class Core:
 
     def next_op(self) -> int:
         """A number for a request on the wire; unique for the life of the process."""
-        return next(self._ops)
+        return next(self.block_ids)
 
     def disk_tag(self, volume: Volume, then: DiskThen) -> int:
         """A tag for a disk action; `then(errno, data)` comes with its DiskDone, or EIO when the disk goes."""

@@ -103,7 +103,7 @@ class Receiver:
         if not volume.disk_open or volume.disk < DiskState.INCONSISTENT:
             self._negative(peer, number, packet, length)
             return
-        route = volume.absent if volume.absent is not None else self._absent(volume)
+        route = volume.absent if volume.absent is not None else self.absent(volume)
         if route:
             assert volume.bitmap is not None
             volume.bitmap.mark(route, start, length)
@@ -149,7 +149,7 @@ class Receiver:
         if volume.writer is not None:
             volume.writer.wake()
 
-    def _absent(self, volume: Volume) -> tuple[int, ...]:
+    def absent(self, volume: Volume) -> tuple[int, ...]:
         """Slots of nodes that may not get a Primary's writes: away, or known to have no disk now.
 
         Should we be the one to bring them up to date, nobody else may know any more what they lack.

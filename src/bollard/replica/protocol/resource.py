@@ -37,6 +37,7 @@ from bollard.replica.protocol.rotation import Rotation
 from bollard.replica.protocol.sizing import Sizing
 from bollard.replica.protocol.states import DiskState, Role
 from bollard.replica.protocol.status import Status
+from bollard.replica.protocol.steady import Steady
 from bollard.replica.protocol.twopc import TwoPc
 from bollard.replica.protocol.verify import Verifier
 
@@ -75,6 +76,7 @@ class Resource:
         self.peer84 = Peer84(self)
         self.changes84 = Changes84(self)
         self.resync84 = Resync84(self)
+        self.steady = Steady(self)
         self.handlers = self._packet_handlers()
         self._events = self._event_handlers()
 
@@ -82,14 +84,30 @@ class Resource:
         """Take an event; time never goes backwards."""
         core = self.core
         core.now_s = max(core.now_s, now_s)
+        sends = self.steady.void()
         self._events[type(event)](event)
+        return self._finished(sends)
+
+    def settle(self) -> list[a.Action]:
+        """What a short way (`steady`) left to be done, when `unsettled` says that it did."""
+        sends = self.steady.void()
+        return self._finished(sends)
+
+    @property
+    def unsettled(self) -> bool:
+        """A short way ended in something unusual: `settle` is due before the next event."""
+        core = self.core
+        return bool(core.out or core.changed or core.retries)
+
+    def _finished(self, sends: list[a.Send]) -> list[a.Action]:
+        core = self.core
         if core.retries:
             self._retry()
         if core.changed:
             core.changed = False
             self.status.emit_changes()
         out, core.out = core.out, []
-        return out
+        return [*sends, *out] if sends else out
 
     @property
     def deadline_s(self) -> float:
@@ -111,6 +129,10 @@ class Resource:
             and not core.held
             and not core.fencing
         )
+
+    def count_reads(self, volume: int, length: int) -> None:
+        """So many bytes were read from the backing directly."""
+        self.core.volumes[volume].read_bytes += length
 
     def size_bytes(self, volume: int) -> int:
         """The usable size, 0 when it is not known yet."""

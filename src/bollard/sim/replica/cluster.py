@@ -14,6 +14,7 @@ from bollard.replica.protocol.config import Options, PeerConfig, ResourceConfig,
 from bollard.replica.protocol.resource import Resource
 from bollard.sim.replica.disk import SimDisk, device_bytes, make_metadata
 from bollard.sim.replica.network import Network
+from bollard.sim.replica.shortly import shortly
 
 MAX_PEERS = 3
 EIO = 5
@@ -44,7 +45,10 @@ class Cluster:
         witnesses: int = 1,
         volume_bytes: int = 16 << 20,
         day0: bool = True,
+        short_way: bool = False,
     ) -> None:
+        """`short_way`: plain writes and their acks go the core's short way, where it takes them."""
+        self.short_way = short_way
         self.random = Random(seed)  # noqa: S311  repeatable on purpose
         self.options = options
         self.volume_bytes = volume_bytes
@@ -166,12 +170,15 @@ class Cluster:
             return
         if self.tracing:
             self.note(f"n{node_id} <- {_short(event)}")
-        actions = node.resource.step(event, self.now_s)
         resource, boot = node.resource, node.boot
-        for action in actions:
-            self._act(node, action)
-            if node.boot != boot:
-                return
+        events = [event]
+        if self.short_way:
+            events = shortly(resource, node.disk, event, self.now_s, lambda action: self._act(node, action))
+        for left in events:
+            for action in resource.step(left, self.now_s):
+                self._act(node, action)
+                if node.boot != boot:
+                    return
         deadline = resource.deadline_s
         if deadline < node.tick_s:
             node.tick_s = deadline

@@ -54,6 +54,7 @@ class History:
         diskful: int = 2,
         witnesses: int = 1,
         disk_faults: bool = False,
+        short_way: bool = False,
     ) -> None:
         self.disk_faults = disk_faults
         self.random = Random(seed ^ 0x5EED)  # noqa: S311  repeatable on purpose
@@ -61,7 +62,12 @@ class History:
         chosen = options or default_options(self.random)
         self.options = options or msgspec.structs.replace(chosen, csums_after_crash_only=seed % 2 == 0)
         self.cluster = Cluster(
-            seed, self.options, diskful=diskful, witnesses=witnesses, volume_bytes=VOLUME_BYTES
+            seed,
+            self.options,
+            diskful=diskful,
+            witnesses=witnesses,
+            volume_bytes=VOLUME_BYTES,
+            short_way=short_way,
         )
         self.diskful = range(diskful)
         self.oracle = Oracle()
@@ -391,9 +397,11 @@ def default_options(random: Random) -> Options:
     )
 
 
-def run_history(seed: int, steps: int = 60, *, trace: bool = False, disk_faults: bool = False) -> Report:
+def run_history(
+    seed: int, steps: int = 60, *, trace: bool = False, disk_faults: bool = False, short_way: bool = False
+) -> Report:
     """One history of so many random steps. Raises Violation with the last lines of the trace."""
-    history = History(seed, disk_faults=disk_faults)
+    history = History(seed, disk_faults=disk_faults, short_way=short_way)
     history.cluster.tracing = trace
     try:
         for node in history.cluster.nodes:

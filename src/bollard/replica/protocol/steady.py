@@ -1,0 +1,378 @@
+"""The short way of plain writes while nothing is unusual: no event, no action and no packet object for each.
+
+The same course as in requests.py and receiver.py, which stay the rule: whatever this declines goes there, and
+every step of theirs voids what was prepared here. The caller writes to the disk at once, between two calls.
+"""
+
+from collections.abc import Iterator, Sequence
+from struct import Struct
+from typing import TYPE_CHECKING, Final
+
+from bollard.replica.metadata.al_block import EXTENT_BYTES
+from bollard.replica.protocol import actions as a
+from bollard.replica.protocol import packets as p
+from bollard.replica.protocol.codec import MAX_BIO_BYTES
+from bollard.replica.protocol.commands import Channel, Cmd, DataFlag
+from bollard.replica.protocol.events import Buffer, Verb
+from bollard.replica.protocol.frames import COPY_BELOW_BYTES, MAGIC_100, FrameReader
+from bollard.replica.protocol.model import Core, Peer, Phase, SentEpoch, Volume
+from bollard.replica.protocol.receiver import PeerWrite, ReceivedEpoch
+from bollard.replica.protocol.requests import MAX_WRITE_BYTES
+from bollard.replica.protocol.states import DiskState, Role
+from bollard.replica.protocol.writes import WriteOp
+
+if TYPE_CHECKING:
+    from bollard.replica.protocol.resource import Resource
+
+__all__ = ["Batch", "Lane", "QuickOp", "Steady"]
+
+_SEND_RECEIVE_ACK: Final = int(DataFlag.SEND_RECEIVE_ACK)
+_SEND_WRITE_ACK: Final = int(DataFlag.SEND_WRITE_ACK)
+_UNUSUAL: Final = int(DataFlag.FUA) | _SEND_RECEIVE_ACK
+_ACKED: Final = _SEND_WRITE_ACK | _SEND_RECEIVE_ACK
+_DATA: Final = int(Cmd.DATA)
+_WRITE_ACK: Final = int(Cmd.WRITE_ACK)
+_ACKS: Final = frozenset({_WRITE_ACK, int(Cmd.RECV_ACK), int(Cmd.WRITE_ACK_IN_SYNC)})
+_FRAME: Final = Struct(">IhHIIQQII")
+_FRAME_BYTES: Final = _FRAME.size
+_BODY_BYTES: Final = 24
+_FLAGS: Final = 8
+_ACK_BYTES: Final = 24
+_EXTENT_SHIFT: Final = EXTENT_BYTES.bit_length() - 1
+_pack: Final = _FRAME.pack
+
+Head = tuple[int, int, int, int, int, int, int, int, int]
+Target = tuple[SentEpoch, dict[int, WriteOp], int, list[Buffer]]
+
+
+class QuickOp(WriteOp):
+    """A write that took the short way: what the rule needs of it, should something become unusual."""
+
+    __slots__ = ()
+
+    def __init__(self, volume: Volume, request: int, start: int, end: int, pending: int) -> None:
+        self.volume = volume
+        self.request = request
+        self.start = start
+        self.end = end
+        self.pending = pending
+        self.ok = True
+        self.group = None
+
+
+class Batch:
+    """Writes of a peer to one volume, to be put on the disk now: (offset, data) in order.
+
+    `acks` is to be sent on the control channel when all are there.
+    """
+
+    __slots__ = ("acks", "heads", "peer", "volume", "writes")
+
+    def __init__(self, peer: Peer, volume: Volume) -> None:
+        self.peer = peer
+        self.volume = volume
+        self.writes: list[tuple[int, memoryview]] = []
+        self.heads: list[Head] = []
+        self.acks = b""
+
+
+class Lane:
+    """Writes of clients to one volume, until the next step of the resource. `acked`: peers answer them."""
+
+    __slots__ = ("_core", "_epoch", "_held", "_targets", "_volume", "acked")
+
+    def __init__(self, core: Core, volume: Volume, targets: list[Target]) -> None:
+        self._core = core
+        self._volume = volume
+        self._targets = targets
+        self._epoch = core.epoch
+        self._held = core.epoch.extents[volume.number]
+        self.acked = sum(bool(flags & _ACKED) for _, _, flags, _ in targets)
+
+    def write(self, writes: Sequence[tuple[int, Buffer, object]], tickets: Iterator[int]) -> list[QuickOp]:
+        """Takes (offset, data, anything), inside of the volume each, until one must be a Request.
+
+        The caller sends what `Steady.take_sends` gives and then writes the taken ones to the disk, before
+        anything else comes to the resource: to the end or to the first that fails (`Steady.local_failed`).
+        Where no peer answers (`acked` 0) `wrote` follows and the caller answers, else `Steady.acks` tells.
+        """
+        core, volume, epoch, held = self._core, self._volume, self._epoch, self._held
+        log, route, number, block_ids = volume.log, volume.route, volume.number, core.block_ids
+        assert log is not None, "a lane has a disk"
+        assert route is not None, "a lane follows a route"
+        room = core.options.max_epoch_size - 1 - epoch.writes
+        hinders = volume.busy.hinders if volume.busy.matters else None
+        mark = volume.bitmap.mark if route.slots and volume.bitmap is not None else None
+        targets, acked = self._targets, self.acked
+        ops: list[QuickOp] = []
+        total = 0
+        for start, data, _ in writes:
+            length = len(data)
+            end, extent = start + length, start >> _EXTENT_SHIFT
+            if (
+                (end - 1) >> _EXTENT_SHIFT != extent
+                or not 0 < length <= MAX_WRITE_BYTES
+                or len(ops) >= room
+                or (hinders is not None and hinders(start, end))
+            ):
+                break
+            if extent not in held:
+                if not log.hold(extent):
+                    break
+                held.add(extent)
+            block_id = next(block_ids)
+            op = QuickOp(volume, next(tickets), start, end, acked)
+            ops.append(op)
+            place = (volume, start, end)
+            for sending, unacked, flags, out in targets:
+                sending.ranges.append(place)
+                out.append(
+                    _pack(MAGIC_100, number, _DATA, _BODY_BYTES + length, 0, start >> 9, block_id, 0, flags)
+                )
+                out.append(data)
+                if flags & _ACKED:
+                    unacked[block_id] = op
+            if mark is not None:
+                mark(route.slots, start, length)
+            total += length
+        epoch.writes += len(ops)
+        volume.written_bytes += total
+        core.dagtag += total >> 9
+        core.running_writes += len(ops)
+        return ops
+
+    def wrote(self, count: int) -> None:
+        """Writes that wait for no peer are on the disk: their requests are answered by the caller."""
+        self._core.running_writes -= count
+
+
+class Steady:
+    """All short ways of one resource. Nothing here is kept over a step of the resource."""
+
+    def __init__(self, resource: "Resource") -> None:
+        self.r = resource
+        self.core = resource.core
+        self.lanes: dict[int, Lane] = {}
+        self._out: dict[int, list[Buffer]] = {}
+        self._usual: bool | None = None
+
+    def void(self) -> list[a.Send]:
+        """Something happens: look again at everything then. Returns what is to be sent before."""
+        self.lanes.clear()
+        self._usual = None
+        return self.take_sends()
+
+    def take_sends(self) -> list[a.Send]:
+        """What lanes wrote to peers since the last call; before anything else is sent to them."""
+        sends: list[a.Send] = []
+        for node_id, out in self._out.items():
+            if out:
+                sends.append(a.Send(node_id, Channel.DATA, tuple(out)))
+                out.clear()
+        return sends
+
+    def _is_usual(self) -> bool:
+        """Whether requests are answered as soon as nobody's disk is waited for."""
+        core = self.core
+        if self._usual is None:
+            self._usual = not (
+                core.fencing
+                or core.on_quiet
+                or core.fail_io
+                or core.renegotiating
+                or core.suspended_user
+                or core.held
+                or any(
+                    volume.need_new_uuid or volume.rotating or volume.no_data or not volume.quorum
+                    for volume in core.volumes.values()
+                )
+            )
+        return self._usual
+
+    # -- a Primary's writes
+
+    def lane(self, number: int) -> Lane | None:
+        """The short way to a volume; valid until the next step."""
+        found = self.lanes.get(number)
+        if found is not None:
+            return found
+        core, volume = self.core, self.core.volumes[number]
+        route, epoch = volume.route, core.epoch
+        if (
+            core.role is not Role.PRIMARY
+            or not self._is_usual()
+            or route is None
+            or route.tell
+            or not volume.disk_open
+            or volume.log is None
+            or epoch.logs.get(number) is not volume.log
+            or core.epoch_timer is None
+        ):
+            return None
+        targets: list[Target] = []
+        for device in route.send:
+            peer = device.peer
+            sending = peer.sending
+            if sending is None or peer.dialect.digest_bytes or peer.dialect.version < 100:
+                return None
+            out = self._out.setdefault(peer.node_id, [])
+            targets.append((sending, peer.unacked, route.flags[peer.node_id], out))
+        self.lanes[number] = lane = Lane(core, volume, targets)
+        return lane
+
+    def local_failed(self, ops: list[QuickOp], errno: int) -> list[QuickOp]:
+        """The disk did not take the first of these, later ones were not tried: the rule goes on.
+
+        `Resource.settle` must follow. Returns those that are still to be written: none without a disk.
+        """
+        core, op, rest = self.core, ops[0], ops[1:]
+        volume = op.volume
+        op.ok = False
+        op.pending += 1
+        op.verb = Verb.WRITE
+        op.epoch = core.epoch
+        op.blockers = 0
+        op.followers = None
+        core.epoch.local_pending += 1
+        entered = volume.busy.enter(op)
+        assert entered, "a lane's write overlaps nothing that is under way"
+        self.r.requests.local_done(op, errno)
+        if volume.disk_open:
+            return rest
+        for op in rest:
+            op.ok = False
+            if not op.pending:
+                self.r.requests.finish(op)
+        return []
+
+    def acks(self, peer: Peer, reader: FrameReader, now_s: float) -> list[int]:
+        """Takes acknowledgements off the reader's front; returns the requests that they complete."""
+        finished: list[int] = []
+        if peer.phase == Phase.DOWN:
+            return finished
+        core = self.core
+        core.now_s = peer.last_heard_s = max(core.now_s, now_s)
+        if not self._is_usual():
+            return finished
+        unacked, finish = peer.unacked, self.r.requests.finish
+        buffer, start, end = reader.span()
+        whole = (end - start) // _FRAME_BYTES * _FRAME_BYTES
+        taken = 0
+        for magic, volume, cmd, length, pad, _, block_id, _, _ in _FRAME.iter_unpack(
+            buffer[start : start + whole]
+        ):
+            if magic != MAGIC_100 or cmd not in _ACKS or length != _ACK_BYTES or pad or volume < -1:
+                break
+            taken += 1
+            op = unacked.pop(block_id, None)
+            if op is None:
+                continue
+            op.ok = True
+            op.pending -= 1
+            if not op.pending:
+                if op.group is None:
+                    finished.append(op.request)
+                else:
+                    finish(op)
+        reader.skip_to(start + taken * _FRAME_BYTES)
+        core.running_writes -= len(finished)
+        return finished
+
+    @staticmethod
+    def waits(reader: FrameReader) -> bool:
+        """Whether nothing whole is there, and nothing that the rule would refuse already."""
+        buffer, start, end = reader.span()
+        have = end - start
+        if have < _FRAME_BYTES:
+            return not reader.buffered_bytes
+        magic, _, cmd, length, *_ = _FRAME.unpack_from(buffer, start)
+        return bool(magic == MAGIC_100 and cmd == _DATA and have - 16 < length < COPY_BELOW_BYTES)
+
+    # -- a Secondary's writes
+
+    def data(self, peer: Peer, reader: FrameReader) -> Batch | None:
+        """Takes writes to one volume off the reader's front; None when a packet is there for the rule.
+
+        Nothing taken: nothing whole is there. The caller writes them in order, to the end or to the first
+        one that fails, and calls `remote_failed` then.
+        """
+        buffer, at, end = reader.span()
+        if end - at < _FRAME_BYTES or peer.phase != Phase.CONNECTED or peer.dialect.digest_bytes:
+            return None
+        unpack_from = _FRAME.unpack_from
+        number = unpack_from(buffer, at)[1]
+        volume = self._way(number)
+        if volume is None:
+            return None
+        batch = Batch(peer, volume)
+        writes, heads, acks = batch.writes, batch.heads, []
+        begin, size_bytes, hinders = at, volume.size_bytes, volume.busy.hinders
+        while end - at >= _FRAME_BYTES:
+            head = unpack_from(buffer, at)
+            magic, named, cmd, length, pad, sector, block_id, seq, flags = head
+            at += _FRAME_BYTES
+            size, start = length - _BODY_BYTES, sector << 9
+            if (
+                cmd != _DATA
+                or magic != MAGIC_100
+                or named != number
+                or at + size > end
+                or pad
+                or flags & _UNUSUAL
+                or not 0 < size <= MAX_BIO_BYTES
+                or size % 512
+                or start + size > size_bytes
+                or hinders(start, start + size)
+            ):
+                at -= _FRAME_BYTES
+                break
+            heads.append(head)
+            writes.append((start, buffer[at : at + size]))
+            if flags & _SEND_WRITE_ACK:
+                acks.append(_pack(MAGIC_100, number, _WRITE_ACK, _ACK_BYTES, 0, sector, block_id, size, seq))
+            at += size
+        if not writes:
+            return None
+        reader.skip_to(at)
+        batch.acks = b"".join(acks)
+        self._count(batch, len(writes), at - begin - len(writes) * _FRAME_BYTES)
+        return batch
+
+    def _count(self, batch: Batch, writes: int, received_bytes: int) -> None:
+        peer, number = batch.peer, batch.volume.number
+        if peer.receiving is None:
+            peer.receiving = ReceivedEpoch()
+        peer.receiving.count += writes
+        peer.receiving.volumes.add(number)
+        peer.devices[number].received_bytes += received_bytes
+        self.core.dagtag += received_bytes >> 9
+
+    def _way(self, number: int) -> Volume | None:
+        """The volume, if a peer's write may go to its disk and nowhere else."""
+        volume = self.core.volumes.get(number)
+        if volume is None or not volume.disk_open or volume.disk < DiskState.INCONSISTENT:
+            return None
+        absent = volume.absent if volume.absent is not None else self.r.receiver.absent(volume)
+        return None if absent else volume
+
+    def remote_failed(self, batch: Batch, done: int, errno: int) -> bytes:
+        """The disk did not take the write after the first `done`, and no later one was tried.
+
+        Returns the acknowledgements of those; send them first. `Resource.settle` must follow.
+        """
+        peer, volume, receiver = batch.peer, batch.volume, self.r.receiver
+        failed, *rest = [
+            p.Data(head[5], head[6], head[7], head[8], bytes(data))
+            for (_, data), head in zip(batch.writes[done:], batch.heads[done:], strict=True)
+        ]
+        self._count(batch, -len(rest), -sum(len(packet.data) for packet in rest))
+        op = PeerWrite(receiver, peer, volume, failed, len(failed.data))
+        entered = volume.busy.enter(op)
+        assert entered, "a write of a batch overlaps nothing that is under way"
+        op.epoch.active += 1
+        receiver.written(op, errno)
+        for packet in rest:
+            if peer.link == op.link and peer.phase == Phase.CONNECTED:
+                receiver.on_data(peer, volume.number, packet)
+        asked = sum(bool(head[_FLAGS] & _SEND_WRITE_ACK) for head in batch.heads[:done])
+        return batch.acks[: asked * _FRAME_BYTES]
