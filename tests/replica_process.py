@@ -52,6 +52,7 @@ class ReplicaProcess:
     def __init__(self, directory: Path, *arguments: str) -> None:
         self.directory = directory
         self.arguments = arguments
+        self.prefix: list[str] = []
         self.process: subprocess.Popen[bytes] | None = None
         self.log_path = directory.with_suffix(".log")
         self._control: Control | None = None
@@ -82,7 +83,8 @@ class ReplicaProcess:
         return self
 
     def spawn(self, *options: str, notify: str = "") -> None:
-        argv = [sys.executable, *options, "-c", _MAIN, "--state-dir", str(self.directory), *self.arguments]
+        program = [sys.executable, *options, "-c", _MAIN]
+        argv = [*self.prefix, *program, "--state-dir", str(self.directory), *self.arguments]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 argv, stderr=log, stdout=log, env={**os.environ, "NOTIFY_SOCKET": notify}

@@ -64,12 +64,16 @@ class Lab:
         disk_mib: int = 256,
         memory_mib: int = 256,
         load: tuple[str, ...] = (),
+        kernel: Kernel | None = None,
     ) -> None:
-        """`root` is an empty folder; `name` has at most 8 characters; `load` are kernel modules."""
+        """`root` is an empty folder; `name` has at most 8 characters; `load` are kernel modules.
+
+        `kernel` is `find_kernel()` unless given.
+        """
         assert 1 <= nodes <= 9, nodes
         assert 0 <= disks <= len(_DISK_LETTERS), disks
         need("ip", "bridge", "nft", "mkfs.ext4")
-        self.kernel = find_kernel()
+        self.kernel = kernel or find_kernel()
         self.network = LabNetwork(name, nodes)
         self.nodes = range(1, nodes + 1)
         self._root, self._disks, self._disk_mib = root, disks, disk_mib

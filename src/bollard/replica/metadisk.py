@@ -15,10 +15,12 @@ from bollard.replica.loop import Loop
 from bollard.replica.metadata import layout, superblock
 from bollard.replica.metadata.al_block import INITIALISED_BLOCK
 from bollard.replica.metadata.errors import MetadataError
-from bollard.replica.metadata.image import AL_BYTES_READ_MAX
-from bollard.replica.metadata.superblock import DeviceFlag, Superblock
+from bollard.replica.metadata.image import AL_BYTES_READ_MAX, AnySuperblock, encode_any
+from bollard.replica.metadata.running import is_v08
+from bollard.replica.metadata.superblock import DeviceFlag
+from bollard.replica.metadata.superblock08 import decode08, fresh08
 from bollard.replica.trouble import Trouble, from_os_error
-from bollard.wire.engine import CreateMd, ErrorCode
+from bollard.wire.engine import V08, V09, CreateMd, ErrorCode
 
 __all__ = ["INTERNAL", "Disk", "MetaRead", "create_md", "end_of_metadata", "open_disk"]
 
@@ -85,7 +87,7 @@ class Disk:
         for place in places:
             raw = bytes(self.meta.read(place, _PAGE))
             try:
-                record = superblock.decode(raw)
+                record = decode08(raw) if is_v08(raw) else superblock.decode(raw)
             except MetadataError as error:
                 problem = problem or error
                 continue
@@ -93,7 +95,7 @@ class Disk:
         assert problem is not None, "a superblock was looked for"
         raise problem
 
-    def _areas(self, place: int, raw: bytes, record: Superblock) -> MetaRead:
+    def _areas(self, place: int, raw: bytes, record: AnySuperblock) -> MetaRead:
         log_at = place + record.al_offset_sectors * _SECTOR
         bitmap_at = place + record.bitmap_offset_sectors * _SECTOR
         log_bytes = record.geometry.al_bytes
@@ -143,6 +145,13 @@ def open_disk(loop: Loop, backing: str, meta: str) -> Disk:
 
 def create_md(loop: Loop, request: CreateMd, done: Callable[[bool, Trouble | None], None]) -> None:
     """Writes fresh metadata on the pool, then `done(changed, trouble)`; raises Trouble for bad requests."""
+    if request.version not in (V08, V09):
+        raise Trouble(
+            ErrorCode.INVALID,
+            f"metadata of {request.backing} cannot be of version {request.version!r}",
+            "",
+            f"ask for {V09} or {V08}",
+        )
     uuid = _initial_uuid(request)
     try:
         disk = open_disk(loop, request.backing, request.meta)
@@ -190,7 +199,8 @@ def _initial_uuid(request: CreateMd) -> int:
 
 
 def _create(disk: Disk, request: CreateMd, uuid: int) -> bool:
-    geometry = layout.Geometry(max_peers=request.max_peers)
+    v08 = request.version == V08
+    geometry = layout.Geometry(max_peers=1 if v08 else request.max_peers)
     if disk.internal:
         place = layout.internal(disk.data.size_bytes, geometry)
     else:
@@ -203,9 +213,9 @@ def _create(disk: Disk, request: CreateMd, uuid: int) -> bool:
             f"{usable} bytes remain beside the metadata",
             "grow the backing",
         )
-    if not request.force and _has_metadata(disk, place):
+    if not request.force and _has_metadata(disk, place, v08=v08):
         return False
-    record = superblock.fresh(place, node_id=request.node_id)
+    record: AnySuperblock = fresh08(place) if v08 else superblock.fresh(place, node_id=request.node_id)
     if uuid != _NOT_ON_DISK:
         size = request.size_bytes or usable
         record = msgspec.structs.replace(
@@ -219,20 +229,27 @@ def _create(disk: Disk, request: CreateMd, uuid: int) -> bool:
     disk.meta.zero_now(place.bitmap_offset_bytes, place.bitmap_bytes // _PAGE * _PAGE, may_unmap=True)
     log = INITIALISED_BLOCK * (place.al_bytes // _PAGE)
     disk.write_meta(((place.al_offset_bytes, log),), flush_data=False)
-    disk.write_meta(((place.superblock_offset_bytes, superblock.encode(record)),), flush_data=False)
+    disk.write_meta(((place.superblock_offset_bytes, encode_any(record)),), flush_data=False)
     return True
 
 
-def _has_metadata(disk: Disk, place: layout.Layout) -> bool:
+def _has_metadata(disk: Disk, place: layout.Layout, *, v08: bool) -> bool:
     raw = bytes(disk.meta.read(place.superblock_offset_bytes, _PAGE))
     try:
-        found = superblock.decode(raw)
+        found = decode08(raw) if is_v08(raw) else superblock.decode(raw)
     except MetadataError:
         return False
-    if found.max_peers != place.geometry.max_peers:
+    if is_v08(raw) != v08:
         raise Trouble(
             ErrorCode.CONFLICT,
-            f"{disk.meta.path} carries metadata for {found.max_peers} peers",
+            f"{disk.meta.path} carries metadata of {'DRBD 8.4' if is_v08(raw) else 'DRBD 9'}",
+            f"that of {'8.4' if v08 else '9'} was asked for",
+            "convert it (bollard-replica convert-md), or create with force, which gives up its data",
+        )
+    if found.geometry.max_peers != place.geometry.max_peers:
+        raise Trouble(
+            ErrorCode.CONFLICT,
+            f"{disk.meta.path} carries metadata for {found.geometry.max_peers} peers",
             f"{place.geometry.max_peers} peers were asked for",
             "use it as it is, or create with force (which gives up the old generation)",
         )

@@ -13,6 +13,8 @@ from msgspec import Struct
 __all__ = [
     "CAPABILITIES",
     "MAX_LINE_BYTES",
+    "V08",
+    "V09",
     "Attach",
     "Configure",
     "Connect",
@@ -51,10 +53,14 @@ __all__ = [
 ]
 
 MAX_LINE_BYTES: Final = 4 << 20
+V09: Final = "v09"
+V08: Final = "v08"
+"""The versions of metadata: DRBD 9's, and that of 8.4."""
 
 CAPABILITIES: Final = (
     "plain",
     "drbd9",
+    "drbd8",
     "internal-metadata",
     "external-metadata",
     "nbd-unix",
@@ -157,11 +163,12 @@ class Remove(_Request, frozen=True, tag="remove"):
 
 
 class CreateMd(_Request, frozen=True, tag="create-md"):
-    """Write fresh DRBD v09 metadata on a backing that is not in use.
+    """Write fresh DRBD metadata on a backing that is not in use.
 
-    `max_peers` is the number of bitmap slots (1..31). With `initial_uuid` (16 hex digits) every replica made
-    with the same value starts UpToDate and needs no first resync: only right when all backings read alike
-    (all zeroes). Existing valid metadata: not changed, unless `force`.
+    `version` is v09, or v08 for a disk that an 8.4 kernel shall be able to take over as it is: that has one
+    bitmap slot. `max_peers` is the number of bitmap slots (1..31). With `initial_uuid` (16 hex digits) every
+    replica made with the same value starts UpToDate and needs no first resync: only right when all backings
+    read alike (all zeroes). Existing valid metadata: not changed, unless `force`.
     """
 
     backing: str
@@ -171,6 +178,7 @@ class CreateMd(_Request, frozen=True, tag="create-md"):
     size_bytes: int = 0
     initial_uuid: str | None = None
     force: bool = False
+    version: str = V09
 
 
 class Status(_Request, frozen=True, tag="status"):

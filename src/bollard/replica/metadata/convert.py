@@ -26,12 +26,15 @@ _V08_ONLY = DeviceFlag.V08_CONNECTED | DeviceFlag.V08_FULL_SYNC | DeviceFlag.V08
 _V09_ONLY = DeviceFlag.AL_DISABLED | DeviceFlag.PRIMARY_LOST_QUORUM | DeviceFlag.HAVE_QUORUM
 
 
-def from_v08(superblock: Superblock08, *, node_id: int, peer_node_id: int) -> Superblock:
+def from_v08(
+    superblock: Superblock08, *, node_id: int, peer_node_id: int, log_applied: bool = True
+) -> Superblock:
     """The v09 superblock that says the same, the one peer being `peer_node_id` in slot 0.
 
-    Raises MetadataError when the log has to be applied first, or for node ids that are equal or out of range.
+    Raises MetadataError when the log has to be applied first (unless `log_applied` is False: then the caller
+    does), or for node ids that are equal or out of range.
     """
-    if superblock.unclean or DeviceFlag.AL_CLEAN not in superblock.flags:
+    if log_applied and (superblock.unclean or DeviceFlag.AL_CLEAN not in superblock.flags):
         raise MetadataError(
             "the activity log is not applied",
             where="v08 superblock",
@@ -47,12 +50,18 @@ def from_v08(superblock: Superblock08, *, node_id: int, peer_node_id: int) -> Su
     for old, new in _PEER_FLAGS:
         if old in superblock.flags:
             flags |= new
+    device_flags = superblock.flags & ~_V08_ONLY
+    if superblock.unclean:
+        device_flags &= ~DeviceFlag.AL_CLEAN
+    if DeviceFlag.PRIMARY_IND in device_flags:
+        # In v08 only a Primary sets it; v09 says so by another flag.
+        device_flags |= DeviceFlag.CRASHED_PRIMARY
     geometry = superblock.geometry
     converted = Superblock(
         effective_size_sectors=superblock.effective_size_sectors,
         current_uuid=superblock.current_uuid,
         device_uuid=superblock.device_uuid,
-        flags=superblock.flags & ~_V08_ONLY,
+        flags=device_flags,
         md_size_sectors=superblock.md_size_sectors,
         al_offset_sectors=superblock.al_offset_sectors,
         al_extents=superblock.al_extents,
@@ -69,10 +78,11 @@ def from_v08(superblock: Superblock08, *, node_id: int, peer_node_id: int) -> Su
     return with_peer(converted, peer_node_id, peer)
 
 
-def to_v08(superblock: Superblock, *, peer_node_id: int) -> Superblock08:
+def to_v08(superblock: Superblock, *, peer_node_id: int, log_applied: bool = True) -> Superblock08:
     """The v08 superblock that says the same about this node and one peer.
 
-    Raises MetadataError for more than one bitmap slot, one that another peer has, or a log not applied.
+    Raises MetadataError for more than one bitmap slot, one that another peer has, or a log not applied; with
+    `log_applied` False that is what the result says too.
     """
     peer = superblock.peers[peer_node_id]
     if superblock.max_peers != 1 or (superblock.slots_used and peer.bitmap_index != 0):
@@ -81,13 +91,16 @@ def to_v08(superblock: Superblock, *, peer_node_id: int) -> Superblock08:
             where="conversion to v08",
             next_step="create v08 metadata anew and resync: v08 knows one peer only",
         )
-    if DeviceFlag.AL_CLEAN not in superblock.flags:
+    if log_applied and DeviceFlag.AL_CLEAN not in superblock.flags:
         raise MetadataError(
             "the activity log is not applied",
             where="v09 superblock",
             next_step="apply it to the bitmap (drbdmeta apply-al), then convert",
         )
     flags = superblock.flags & ~_V09_ONLY
+    if DeviceFlag.CRASHED_PRIMARY not in flags:
+        # v09 sets it on a Secondary too, for which an 8.4 kernel would take this node for a crashed Primary.
+        flags &= ~DeviceFlag.PRIMARY_IND
     for old, new in _PEER_FLAGS:
         if new in peer.flags:
             flags |= old
@@ -98,6 +111,7 @@ def to_v08(superblock: Superblock, *, peer_node_id: int) -> Superblock08:
         history=(superblock.history[0], superblock.history[1]),
         device_uuid=superblock.device_uuid,
         flags=flags,
+        unclean=DeviceFlag.AL_CLEAN not in superblock.flags,
         md_size_sectors=superblock.md_size_sectors,
         al_offset_sectors=superblock.al_offset_sectors,
         al_extents=superblock.al_extents,

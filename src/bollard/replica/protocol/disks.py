@@ -14,13 +14,13 @@ from bollard.replica.metadata.activity_log import ActivityLog
 from bollard.replica.metadata.al_block import EXTENT_BYTES, INITIALISED_BLOCK, max_extents, replay
 from bollard.replica.metadata.bitmap import Bitmap
 from bollard.replica.metadata.errors import MetadataError
+from bollard.replica.metadata.running import decode_running, is_v08, pass_slot
 from bollard.replica.metadata.superblock import (
     HISTORY_UUIDS,
     DeviceFlag,
     PeerFlag,
     PeerSlot,
     Superblock,
-    decode,
     take_slot,
     with_peer,
     without_day_0,
@@ -131,7 +131,9 @@ class Disks:
         self.core.out.append(zero)
 
     def _load(self, volume: Volume, event: DiskAttached) -> Superblock:
-        superblock = decode(event.superblock)
+        peers = [peer.node_id for peer in self.core.diskful_peers()]
+        superblock = decode_running(event.superblock, node_id=self.core.node_id, peers=peers)
+        volume.v08 = is_v08(event.superblock)
         if superblock.node_id not in (-1, self.core.node_id):
             raise MetadataError(
                 f"it belongs to node id {superblock.node_id}",
@@ -289,6 +291,9 @@ class Disks:
         superblock, bitmap = volume.superblock, volume.bitmap
         if superblock is None or bitmap is None or peer.config.diskless:
             return
+        if volume.v08:
+            others = [other for other in self.core.peers if other != peer.node_id]
+            superblock = pass_slot(superblock, peer.node_id, others)
         fresh = superblock.peers[peer.node_id].bitmap_index < 0
         try:
             volume.superblock, slot = take_slot(superblock, peer.node_id)

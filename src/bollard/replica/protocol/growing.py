@@ -12,7 +12,8 @@ from bollard.domain.units import SECTOR_BYTES
 from bollard.replica.metadata import layout
 from bollard.replica.metadata.growth import distrustful, relocated
 from bollard.replica.metadata.image import zeros
-from bollard.replica.metadata.superblock import Superblock, encode
+from bollard.replica.metadata.running import encode_running
+from bollard.replica.metadata.superblock import Superblock
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol.meta_writer import Pieces
 from bollard.replica.protocol.model import Volume
@@ -60,7 +61,7 @@ class Growing:
         assert volume.superblock is not None
         sectors = volume.size_bytes // SECTOR_BYTES
         volume.superblock = msgspec.structs.replace(volume.superblock, effective_size_sectors=sectors)
-        yield ((volume.superblock_offset_bytes, encode(volume.superblock)),)
+        yield ((volume.superblock_offset_bytes, encode_running(volume.superblock, v08=volume.v08)),)
         self.core.out.append(a.MetadataAt(volume.number, volume.superblock_offset_bytes))
 
     def _move(self, volume: Volume, superblock: Superblock) -> Iterator[Pieces]:
@@ -78,7 +79,7 @@ class Growing:
         volume.superblock = moved
         doubt = distrustful(moved)
         assert isinstance(doubt, Superblock)
-        yield ((place.superblock_offset_bytes, encode(doubt)),)
+        yield ((place.superblock_offset_bytes, encode_running(doubt, v08=volume.v08)),)
         yield ((place.al_offset_bytes, log.whole_ring()),)
         bitmap.mark_all_dirty()
         start, area = _bitmap_area(volume)

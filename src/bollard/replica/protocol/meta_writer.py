@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from bollard.domain.units import SECTOR_BYTES
 from bollard.replica.metadata.activity_log import AlTransaction
 from bollard.replica.metadata.al_block import EXTENT_BYTES
-from bollard.replica.metadata.superblock import encode
+from bollard.replica.metadata.running import encode_running
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol.events import Buffer
 from bollard.replica.protocol.model import Core, Volume
@@ -107,7 +107,7 @@ class MetaWriter:
             waiters, self._superblock = self._superblock, None
             flush, self._flush_first = self._flush_first, False
             assert volume.superblock is not None
-            piece = (volume.superblock_offset_bytes, encode(volume.superblock))
+            piece = (volume.superblock_offset_bytes, encode_running(volume.superblock, v08=volume.v08))
             self._start((piece,), waiters, flush_data=flush)
         elif self._bitmap is not None:
             waiters, self._bitmap = self._bitmap, None

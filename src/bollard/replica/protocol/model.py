@@ -165,6 +165,7 @@ class Volume:
         self.disk_open = False
         self.superblock: Superblock | None = None
         self.superblock_changed = False
+        self.v08 = False
         self.bitmap: Bitmap | None = None
         self.log: ActivityLog | None = None
         self.writer: MetaWriter | None = None

@@ -23,6 +23,7 @@ from bollard.replica.protocol.uuids import JUST_CREATED, UNSET, UuidFlag, masked
 if TYPE_CHECKING:
     from bollard.replica.protocol.resource import Resource
 
+_RATE_KIB_S: Final = 100 << 10
 _PEER_WANTS_SYNC: Final = range(ReplState.STARTING_SYNC_S, ReplState.WF_BITMAP_T + 1)
 
 
@@ -88,13 +89,14 @@ class Peer84:
         self.maybe_establish(peer)
 
     def _send_settings(self, device: PeerDevice) -> None:
+        """A kernel takes over whatever speed it is told, for its own resyncs: it is told its own settings."""
         options, told = self.core.options, device.sync_param
-        packet = p.SyncParam89(
-            resync_rate_kib_s=max(1, options.resync_bytes_per_s >> 10),
-            verify_alg=told.verify_alg if told is not None else options.verify_alg,
-            csums_alg=told.csums_alg if told is not None else options.csums_alg,
+        ours = p.SyncParam89(
+            resync_rate_kib_s=options.resync_bytes_per_s >> 10 or _RATE_KIB_S,
+            verify_alg=options.verify_alg,
+            csums_alg=options.csums_alg,
         )
-        self.core.send(device.peer, packet, device.volume.number)
+        self.core.send(device.peer, told if told is not None else ours, device.volume.number)
 
     def _sizes(self, volume: Volume) -> p.Sizes:
         """The size in use counts as the disk's: a kernel grows to what both disks hold, unasked."""
@@ -162,7 +164,7 @@ class Peer84:
         if not peer.devices or not all(device.got_state for device in peer.devices.values()):
             return
         for device in peer.devices.values():
-            self._shrink_new(device)
+            self._agree_on_size(device)
         vote = self.r.agree.judge(peer)
         if vote is Vote.YES:
             self.r.agree.establish(peer)
@@ -174,13 +176,16 @@ class Peer84:
         delay_s = 1.0 if vote is Vote.NO else connector.backoff_s()
         connector.drop(peer, ConnState.TEAR_DOWN, "the data cannot be agreed on now", delay_s=delay_s)
 
-    def _shrink_new(self, device: PeerDevice) -> None:
-        """A volume that never held data takes the smaller size of the peer's disk, as a kernel does."""
+    def _agree_on_size(self, device: PeerDevice) -> None:
+        """A disk without usable data takes the other one's smaller size, as a kernel does."""
         volume, sizes, superblock = device.volume, device.sizes, device.volume.superblock
-        if sizes is None or superblock is None or masked(superblock.current_uuid) != JUST_CREATED:
+        word = device.wire_state
+        if sizes is None or word is None or superblock is None:
             return
-        theirs = sizes.current_sectors or sizes.disk_sectors
-        if 0 < theirs * SECTOR_BYTES < volume.size_bytes:
+        mine, theirs = volume.size_bytes // SECTOR_BYTES, sizes.current_sectors or sizes.disk_sectors
+        if theirs > mine and word.disk <= DiskState.INCONSISTENT:
+            device.sizes = msgspec.structs.replace(sizes, current_sectors=mine)
+        elif 0 < theirs < mine and masked(superblock.current_uuid) == JUST_CREATED:
             self.r.disks.shrink_new(volume, theirs * SECTOR_BYTES)
 
     # -- while connected

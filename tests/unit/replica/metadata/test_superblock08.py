@@ -89,6 +89,8 @@ def test_there_and_back_again(superblock: Superblock08) -> None:
         unclean=False,
         flags=(superblock.flags | DeviceFlag.AL_CLEAN) & ~DeviceFlag.AL_DISABLED,
     )
+    if DeviceFlag.PRIMARY_IND in clean.flags:  # in v08 this alone says that a Primary crashed
+        clean = msgspec.structs.replace(clean, flags=clean.flags | DeviceFlag.CRASHED_PRIMARY)
     converted = from_v08(clean, node_id=1, peer_node_id=0)
     assert converted.peers[0].bitmap_uuid == clean.bitmap_uuid
     assert (PeerFlag.OUTDATED in converted.peers[0].flags) == (DeviceFlag.V08_PEER_OUTDATED in clean.flags)
@@ -115,3 +117,11 @@ def test_more_than_one_peer_has_no_v08_form() -> None:
         to_v08(superblock, peer_node_id=0)
     with pytest.raises(MetadataError, match="different ids"):
         from_v08(FRESH, node_id=1, peer_node_id=1)
+
+
+def test_a_secondary_beside_a_primary_is_no_crashed_primary_in_v08() -> None:
+    v09 = from_v08(FRESH, node_id=1, peer_node_id=0)
+    beside = msgspec.structs.replace(v09, flags=v09.flags | DeviceFlag.PRIMARY_IND)
+    assert DeviceFlag.PRIMARY_IND not in to_v08(beside, peer_node_id=0).flags
+    crashed = msgspec.structs.replace(beside, flags=beside.flags | DeviceFlag.CRASHED_PRIMARY)
+    assert DeviceFlag.PRIMARY_IND in to_v08(crashed, peer_node_id=0).flags
