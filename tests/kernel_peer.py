@@ -17,19 +17,23 @@ from bollard.client.nbd import NbdClient
 from bollard.lab.cluster import Done, Kernel, Lab, find_kernel
 from bollard.lab.network import data_address
 from bollard.lab.programs import LabError, need
-from bollard.replica.metadata import layout
+from bollard.replica.metadata import layout, superblock
+from bollard.replica.metadata.image import AnySuperblock, encode_any
+from bollard.replica.metadata.superblock import DeviceFlag
+from bollard.replica.metadata.superblock08 import fresh08
 from bollard.wire import engine as wire
 from replica_process import ReplicaProcess
 
 MIB = 1 << 20
 BLOCK = 4096
-SIZE = 24 * MIB
 PORT = 7789
 NODE = 1
 ENGINE_ADDRESS = "10.77.0.254"
 NAME = "data"
 SECRET = "shared by both"
 KERNEL_ID, ENGINE_ID = 1, 0
+GENERATION = 0x5EED_5EED_5EED_5EE0
+DISK_MIB = 25
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -86,14 +90,14 @@ def flavour_9() -> Flavour | str:
 
 @dataclass
 class Pair:
-    """One resource on both. `kernel_first` disks etc. are made by the tests themselves."""
+    """One resource on both; `start` makes them two equal disks that are connected."""
 
     lab: Lab
     root: Path
     flavour: Flavour
     net: dict[str, str] = field(default_factory=dict)
     protocol: str = "C"
-    size_bytes: int = SIZE
+    engine_mib: int = DISK_MIB
 
     def __post_init__(self) -> None:
         self.root.mkdir(exist_ok=True)
@@ -134,6 +138,32 @@ class Pair:
 
     def try_drbdadm(self, *words: str) -> Done:
         return self.lab.try_exec(NODE, "drbdadm", *words, NAME)
+
+    def start(self, *, version: str = "") -> None:
+        """Both disks UpToDate and equal from the start, both nodes connected."""
+        self.engine.start()
+        self.write_config()
+        self.make_kernel_disk()
+        self.give_generation()
+        self.make_engine_disk(version=version, initial_uuid=f"{GENERATION:016X}")
+        self.configure()
+        self.drbdadm("up")
+        self.both_healthy()
+
+    def give_generation(self) -> None:
+        """The kernel's disk of zeroes counts as UpToDate, of the generation of the engine's."""
+        size = self.kernel_disk.stat().st_size
+        place = layout.internal(size, layout.Geometry(max_peers=1))
+        flags = DeviceFlag.CONSISTENT | DeviceFlag.WAS_UP_TO_DATE | DeviceFlag.AL_CLEAN
+        changes: dict[str, Any] = {
+            "current_uuid": GENERATION,
+            "flags": flags,
+            "effective_size_sectors": place.usable_bytes // 512,
+        }
+        fresh: AnySuperblock = superblock.fresh(place) if self.flavour.drbd9 else fresh08(place)
+        with self.kernel_disk.open("r+b") as file:
+            file.seek(place.superblock_offset_bytes)
+            file.write(encode_any(msgspec.structs.replace(fresh, **changes)))
 
     def make_kernel_disk(self) -> None:
         """Fresh metadata on a disk of zeroes."""
@@ -185,12 +215,18 @@ class Pair:
         }
         return wire.ResourceSpec(**fields)
 
-    def make_engine_disk(self) -> None:
-        """Fresh metadata with one bitmap slot, as an 8.4 kernel has it."""
-        size = layout.internal_device_bytes(self.size_bytes, layout.Geometry(max_peers=1))
+    def make_engine_disk(self, *, version: str = "", initial_uuid: str | None = None) -> None:
+        """Fresh metadata with one bitmap slot, in the kernel's own version unless another is named."""
         with self.engine_disk.open("wb") as out:
-            out.truncate(size)
-        self.engine.control.must(wire.CreateMd(backing=str(self.engine_disk), max_peers=1, node_id=ENGINE_ID))
+            out.truncate(self.engine_mib * MIB)
+        request = wire.CreateMd(
+            backing=str(self.engine_disk),
+            max_peers=1,
+            node_id=ENGINE_ID,
+            initial_uuid=initial_uuid,
+            version=version or self.flavour.metadata,
+        )
+        self.engine.control.must(request)
 
     def configure(self) -> None:
         self.engine.control.must(wire.Configure(resource=self.spec()))
@@ -221,6 +257,10 @@ class Pair:
             ),
             timeout_s,
         )
+
+    @property
+    def size_bytes(self) -> int:
+        return layout.internal(self.engine_mib * MIB, layout.Geometry(max_peers=1)).usable_bytes
 
     def same_bytes(self) -> None:
         """Both backings hold the same data, byte by byte. Only when nothing is being written."""

@@ -211,7 +211,7 @@ class Peer84:
             device.repl = ReplState.BEHIND
             self.r.disks.set_disk(volume, min(volume.disk, DiskState.OUTDATED))
         elif consider:
-            self._consider(device)
+            self._consider(device, negotiates=negotiates)
 
     def _part_from_diskless_primary(self, device: PeerDevice) -> None:
         """A Primary without a disk writes to ours: its own, should it come back, is an older generation."""
@@ -221,7 +221,7 @@ class Peer84:
             if generations.bitmap_uuid(device.peer.node_id) == UNSET:
                 self.r.rotation.rotate_now(volume)
 
-    def _consider(self, device: PeerDevice) -> None:
+    def _consider(self, device: PeerDevice, *, negotiates: bool) -> None:
         """A disk came to an established connection: the handshake of one volume, in place."""
         volume, peer = device.volume, device.peer
         word = device.wire_state
@@ -229,6 +229,10 @@ class Peer84:
         if min(volume.disk, word.disk) < DiskState.INCONSISTENT or device.uuids is None:
             return
         device.plan = None
+        if negotiates:
+            # A kernel that attaches has forgotten what it knew of us.
+            self.core.send(peer, self._sizes(volume), volume.number)
+            self.send_uuids(device)
         vote = self.r.agree.judge_data(device)
         if vote is Vote.YES:
             self.r.agree.establish_volume(device)

@@ -41,9 +41,11 @@ class Resync84:
         def saved() -> None:
             if peer.link != link or device.repl not in (ReplState.WF_BITMAP_S, ReplState.STARTING_SYNC_S):
                 return
+            assert device.wire_state is not None
+            # What it said before does not tell the end of this resync.
+            device.wire_state = msgspec.structs.replace(device.wire_state, conn=int(ReplState.WF_SYNC_UUID))
             self.core.send(peer, p.SyncUuid(sync_uuid), volume.number)
             self.r.resync.source_ready(device)
-            self.maybe_done(device)
 
         self.r.disks.refresh(volume, saved)
 
@@ -53,9 +55,6 @@ class Resync84:
         assert bitmap is not None
         bitmap.set_all(device.slot)
         device.repl = ReplState.STARTING_SYNC_S
-        assert device.wire_state is not None
-        # What it said before does not tell the end of this resync.
-        device.wire_state = msgspec.structs.replace(device.wire_state, conn=int(ReplState.WF_SYNC_UUID))
         self.source_ready(device)
 
     def maybe_done(self, device: PeerDevice) -> None:
