@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from bollard.cli.exits import Exit, Stop
+from bollard.cli.session import Session
 from bollard.cli.show import Show, severity
 from bollard.client.rest import Query, Reply, RestClient
 
@@ -21,10 +22,14 @@ class Options(msgspec.Struct, frozen=True):
 class Context:
     """One run of the command line."""
 
-    def __init__(self, client: RestClient, show: Show, options: Options) -> None:
+    def __init__(
+        self, client: RestClient, show: Show, options: Options, session: Session | None = None
+    ) -> None:
         self.client = client
         self.show = show
         self.options = options
+        self.session = session
+        """Of the prompt; None for a single command."""
 
     def fetch(self, path: str, query: Query | None = None) -> Any:
         """Read data. Raises Stop with the reply's reasons when it is refused, or after `--curl`."""

@@ -1,7 +1,7 @@
 """Nouns, verbs and arguments as data; the parser, the help and the completion are made from them."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -27,6 +27,8 @@ class Verb(msgspec.Struct, frozen=True):
     help: str
     run: Run
     args: tuple[Arg, ...] = ()
+    in_transaction: bool = False
+    """Whether it has a place among creates that are put off."""
 
 
 class Noun(msgspec.Struct, frozen=True):
@@ -53,23 +55,37 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(*args, **kwargs)
 
 
-def build_parser(nouns: Sequence[Noun | Verb], prog: str, description: str) -> argparse.ArgumentParser:
-    """The parser for these commands; the chosen verb's `run` is in the namespace."""
+def build_parser(
+    nouns: Sequence[Noun | Verb], prog: str, description: str, words: Container[str] | None = None
+) -> argparse.ArgumentParser:
+    """The parser for these commands; the chosen verb's `run` is in the namespace.
+
+    With `words`, the command line that is to be parsed, what it does not name is left without its arguments:
+    there are thousands.
+    """
     parser = _Parser(prog=prog, description=description)
-    _add(parser, nouns)
+    _add(parser, nouns, words)
     return parser
 
 
-def _add(parser: argparse.ArgumentParser, items: Sequence[Noun | Verb]) -> None:
+def _add(
+    parser: argparse.ArgumentParser,
+    items: Sequence[Noun | Verb],
+    words: Container[str] | None,
+    above: str = "",
+) -> None:
     commands = parser.add_subparsers(metavar="COMMAND", title="commands", dest="command")
     commands.required = True
     for item in items:
         name, *aliases = item.names
         short = f"{item.help} (alias {', '.join(aliases)})" if aliases else item.help
         child = commands.add_parser(name, aliases=aliases, help=short, description=item.help)
+        if words is not None and not any(one in words for one in item.names):
+            continue
         if isinstance(item, Noun):
-            _add(child, item.verbs)
+            _add(child, item.verbs, words, name)
         else:
             for row in item.args:
                 child.add_argument(*row.names, **row.options)
-            child.set_defaults(run=item.run)
+            section = f"{above}.list" if name == "list" else ""
+            child.set_defaults(run=item.run, in_transaction=item.in_transaction, section=section)

@@ -8,21 +8,23 @@ from pathlib import Path
 
 from bollard.cli.completion import words_after
 from bollard.cli.nouns import NOUNS
+from bollard.cli.session import Session
 
 PROMPT = "BOLLARD ==> "
+IN_TRANSACTION = "BOLLARD (transaction) ==> "
 _HISTORY = Path("~/.config/bollard/history")
 
 
-def interact(run: Callable[[Sequence[str]], int]) -> int:
+def interact(run: Callable[[Sequence[str], Session], int]) -> int:
     """Read commands until `exit`, `quit` or the end of input; return the last command's exit code."""
     history = _HISTORY.expanduser()
     with contextlib.suppress(OSError):
         readline.read_history_file(history)
     readline.set_completer(_complete)
     readline.parse_and_bind("tab: complete")
-    code = 0
+    code, session = 0, Session()
     try:
-        while (line := _read()) is not None:
+        while (line := _read(session)) is not None:
             try:
                 words = shlex.split(line)
             except ValueError as error:
@@ -30,8 +32,11 @@ def interact(run: Callable[[Sequence[str]], int]) -> int:
                 continue
             if words and words[0] in {"exit", "quit"}:
                 break
-            if words:
-                code = run(["--help"] if words[0] == "help" else words)
+            if words and words[0] != "interactive":
+                code = run(words, session)
+            if code and session.collecting and session.ends_on_error:
+                session.end()
+                break
     finally:
         with contextlib.suppress(OSError):
             history.parent.mkdir(parents=True, exist_ok=True)
@@ -39,9 +44,9 @@ def interact(run: Callable[[Sequence[str]], int]) -> int:
     return code
 
 
-def _read() -> str | None:
+def _read(session: Session) -> str | None:
     try:
-        return input(PROMPT)
+        return input(IN_TRANSACTION if session.collecting else PROMPT)
     except (EOFError, KeyboardInterrupt):
         return None
 

@@ -9,16 +9,18 @@ from bollard.cli.context import Context, Options
 from bollard.cli.exits import Exit, Stop
 from bollard.cli.grammar import build_parser
 from bollard.cli.nouns import NOUNS
-from bollard.cli.settings import add_global_options, controllers_of, with_defaults
+from bollard.cli.nouns.transaction import refuse_others
+from bollard.cli.session import Session
+from bollard.cli.settings import add_global_options, add_list_defaults, controllers_of, with_defaults
 from bollard.cli.show import Show
 from bollard.client.rest import BadReply, NoController, RestClient, TimedOut, Tls, controller_urls
 
 DESCRIPTION = "Manage replicated block volumes: nodes, storage pools, resource groups, resources."
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole grammar."""
-    whole = build_parser(NOUNS, "bollard", DESCRIPTION)
+def parser(words: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """The whole grammar, or what of it is needed for this command line."""
+    whole = build_parser(NOUNS, "bollard", DESCRIPTION, words)
     whole.add_argument("-v", "--version", action="version", version=f"bollard {__version__}")
     add_global_options(whole)
     return whole
@@ -34,16 +36,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(words)
 
 
-def run(words: Sequence[str]) -> int:
-    """One command line, without the program's name."""
+def run(words: Sequence[str], session: Session | None = None) -> int:
+    """One command line, without the program's name; `session` is the prompt's."""
     try:
-        options = parser().parse_args(with_defaults(words))
+        options = parser(words).parse_args(with_defaults(words))
+        add_list_defaults(options)
     except SystemExit as stop:
-        return int(stop.code or 0)
+        return _usage(stop)
     terminal = sys.stdout.isatty()
-    show = Show(color=terminal and not options.no_color, utf8=not options.no_utf8, verbose=options.verbose)
+    show = Show(
+        color=terminal and not options.no_color,
+        utf8=not options.no_utf8,
+        verbose=options.verbose,
+        pages=terminal and options.pager,
+    )
     try:
-        return int(options.run(_context(options, show), options))
+        refuse_others(session, options)
+        return int(options.run(_context(options, show, session), options))
     except Stop as stop:
         if stop.message:
             show.error(stop.message)
@@ -69,7 +78,14 @@ def run(words: Sequence[str]) -> int:
         return Exit.OK
 
 
-def _context(options: argparse.Namespace, show: Show) -> Context:
+def _usage(stop: SystemExit) -> int:
+    if isinstance(stop.code, str):
+        sys.stderr.write(stop.code + "\n")
+        return Exit.USAGE
+    return int(stop.code or 0)
+
+
+def _context(options: argparse.Namespace, show: Show, session: Session | None) -> Context:
     try:
         urls = controller_urls(controllers_of(options.controllers))
     except ValueError as error:
@@ -81,7 +97,7 @@ def _context(options: argparse.Namespace, show: Show) -> Context:
         tls=Tls(options.certfile, options.keyfile, options.cafile),
     )
     chosen = Options(options.machine_readable, options.output_version, options.curl, options.warn_as_error)
-    return Context(client, show, chosen)
+    return Context(client, show, chosen, session)
 
 
 if __name__ == "__main__":

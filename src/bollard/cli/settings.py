@@ -4,12 +4,15 @@ import argparse
 import configparser
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from bollard.client.rest import DEFAULT_TIMEOUT_S
 
-_FLAGS = ("no-color", "no-utf8", "warn-as-error", "curl", "machine-readable", "verbose")
+_FLAGS = ("no-color", "no-utf8", "warn-as-error", "curl", "machine-readable", "verbose", "pager")
 _VALUES = ("controllers", "output-version", "timeout", "certfile", "keyfile", "cafile", "auth-token")
 _DIRECTORIES = (Path("/etc/bollard/client.d"), Path("/etc/linstor/linstor-client.d"))
 _FILES = (
@@ -42,6 +45,7 @@ def add_global_options(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds to wait for an answer",
     )
+    parser.add_argument("--pager", action="store_true", help="long tables through the pager, page by page")
     parser.add_argument("--disable-config", action="store_true", help="ignore configuration files")
     parser.add_argument("--certfile", help="our certificate for HTTPS")
     parser.add_argument("--keyfile", help="its key")
@@ -71,8 +75,44 @@ def controllers_of(given: str | None, environ: Mapping[str, str] = os.environ) -
     return ",".join(parts) or "localhost"
 
 
+def add_list_defaults(options: argparse.Namespace) -> None:
+    """To a list what the files say it should always show; what is typed comes after that."""
+    section = getattr(options, "section", "")
+    if not section or options.disable_config:
+        return
+    for name, value in list_defaults(section).items():
+        if not hasattr(options, name):
+            sys.exit(f"bollard: [{section}] {name}: this list has no such option")
+        typed = getattr(options, name)
+        if isinstance(value, list):
+            setattr(options, name, [*value, *(typed or [])])
+        elif typed in (None, False):
+            setattr(options, name, value)
+
+
+def list_defaults(section: str) -> dict[str, Any]:
+    """Options of a list by the files' section for it, such as `resource.list`: values are JSON."""
+    found: dict[str, Any] = {}
+    for path, parser in _files():
+        for name, text in parser.items(section) if parser.has_section(section) else ():
+            try:
+                found[name.replace("-", "_")] = msgspec.json.decode(text)
+            except msgspec.DecodeError as error:
+                sys.exit(f"bollard: {path}: [{section}] {name}: '{text}' is not JSON: {error}")
+    return found
+
+
 def _from_files() -> list[str]:
-    found: list[str] = []
+    return [
+        word
+        for _, parser in _files()
+        if parser.has_section("global")
+        for name, value in parser.items("global")
+        for word in _option(name, value)
+    ]
+
+
+def _files() -> Iterator[tuple[Path, configparser.ConfigParser]]:
     paths = [
         path for directory in _DIRECTORIES if directory.is_dir() for path in sorted(directory.glob("*.conf"))
     ]
@@ -83,10 +123,7 @@ def _from_files() -> list[str]:
             parser.read_string(path.read_text(encoding="utf-8"))
         except (OSError, configparser.Error, UnicodeDecodeError) as error:
             sys.exit(f"bollard: cannot read {path}: {error}")
-        if parser.has_section("global"):
-            for name, value in parser.items("global"):
-                found += _option(name, value)
-    return found
+        yield path, parser
 
 
 def _option(name: str, value: str) -> list[str]:

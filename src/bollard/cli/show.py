@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, TextIO
 
 import msgspec
@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 _WIDTH_OF_FILES = 200
+_BORDERS = 5
 _ERROR = 0xC000000000000000
 _STYLES = {"ERROR": "bold red", "WARNING": "bold yellow", "INFO": "bold cyan", "SUCCESS": "bold green"}
 
@@ -36,8 +37,16 @@ class Show:
     """Output of one command line run."""
 
     def __init__(
-        self, *, color: bool = True, utf8: bool = True, verbose: bool = False, out: TextIO | None = None
+        self,
+        *,
+        color: bool = True,
+        utf8: bool = True,
+        verbose: bool = False,
+        pages: bool = False,
+        out: TextIO | None = None,
     ) -> None:
+        """`pages`: tables that are longer than the screen go through the pager of the environment."""
+        self._pages = pages
         self._utf8 = utf8
         self._verbose = verbose
         file = out or sys.stdout
@@ -58,17 +67,26 @@ class Show:
         self.console.out(msgspec.json.format(msgspec.json.encode(value), indent=2).decode(), highlight=False)
 
     def table(
-        self, columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, pastable: bool = False
+        self,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Cell]],
+        *,
+        pastable: bool = False,
+        ends: Container[int] = (),
     ) -> None:
-        """A table that fits the terminal: long cells fold."""
+        """A table that fits the terminal: long cells fold. A line is drawn after the rows in `ends`."""
         plain = pastable or not self._utf8
         table = Table(*columns, box=box.ASCII if plain else box.ROUNDED, header_style="bold")
         for column in table.columns:
             column.overflow = "fold"
             column.min_width = len(str(column.header))
-        for row in rows:
-            table.add_row(*row)
-        self.console.print(table, soft_wrap=False)
+        for index, row in enumerate(rows):
+            table.add_row(*row, end_section=index in ends)
+        if self._pages and len(rows) > self.console.height - _BORDERS:
+            with self.console.pager(styles=True):
+                self.console.print(table, soft_wrap=False)
+        else:
+            self.console.print(table, soft_wrap=False)
 
     def entries(self, entries: Sequence[dict[str, Any]]) -> None:
         """The entries of a reply, one block each."""

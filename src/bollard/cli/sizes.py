@@ -26,6 +26,17 @@ def parse_kib(text: str) -> int:
     return -(-round(whole) // 1024)
 
 
+def parse_units(text: str, unit_bytes: int) -> int:
+    """A number of units of so many bytes, rounded up: a bare number is one already. Raises ValueError."""
+    match = _SIZE.fullmatch(text)
+    suffix = match.group(2).lower() if match else ""
+    if match is None or (suffix and suffix not in _UNITS_BYTES):
+        raise ValueError(f"'{text}' is not a size: give a number, or one with b, K, M, G")
+    if not suffix:
+        return int(float(match.group(1)))
+    return -(-round(float(match.group(1)) * _UNITS_BYTES[suffix]) // unit_bytes)
+
+
 def show_kib(size_kib: int | None) -> str:
     """A size in the largest unit that keeps it at 1 or more, with two decimals."""
     if size_kib is None:

@@ -2,11 +2,13 @@
 
 from bollard.cli.grammar import Noun, Verb
 from bollard.cli.nouns import (
+    advise,
     connection,
     controller,
     error_report,
     key_value_store,
     node,
+    physical_storage,
     resource,
     resource_definition,
     resource_group,
@@ -21,6 +23,7 @@ NOUNS: tuple[Noun | Verb, ...] = (
     controller.NOUN,
     node.NOUN,
     storage_pool.NOUN,
+    physical_storage.NOUN,
     resource_group.NOUN,
     volume_group.NOUN,
     resource_definition.NOUN,
@@ -31,5 +34,6 @@ NOUNS: tuple[Noun | Verb, ...] = (
     connection.RESOURCE_CONNECTION,
     key_value_store.NOUN,
     error_report.NOUN,
+    advise.NOUN,
     *tools.TOOLS,
 )

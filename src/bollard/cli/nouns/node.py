@@ -2,6 +2,7 @@
 
 import argparse
 import socket
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.text import Text
@@ -9,6 +10,8 @@ from rich.text import Text
 from bollard.cli.context import Context
 from bollard.cli.exits import Exit, Stop
 from bollard.cli.grammar import PASTABLE, Noun, Verb, arg
+from bollard.cli.listing import FROM_FILE, LIST, items_of, show_list
+from bollard.cli.nouns.controller import LEVELS, log_level
 from bollard.cli.nouns.properties import property_verbs, props_filter
 from bollard.cli.show import Cell, last_report
 from bollard.client.rest import path_of
@@ -55,11 +58,15 @@ def _address_of(name: str) -> str:
 
 
 def _list(context: Context, options: argparse.Namespace) -> int:
-    nodes = context.fetch("/v1/nodes", {"nodes": options.nodes, "props": props_filter(options)})
-    if not context.raw(nodes):
-        rows = [(node["name"], node["type"], _addresses(node), _state(node)) for node in nodes]
-        context.show.table(("Node", "NodeType", "Addresses", "State"), rows, pastable=options.pastable)
-    return Exit.OK
+    query = {"nodes": options.nodes, "props": props_filter(options)}
+    nodes = items_of(context, options, "/v1/nodes", query)
+    if context.raw(nodes):
+        return Exit.OK
+    if options.show_aux_props:
+        aux = {key for node in nodes for key in node.get("props", {}) if key.startswith("Aux/")}
+        options.show_props = [*(options.show_props or []), *sorted(aux)]
+    rows = [(node["name"], node["type"], _addresses(node), _state(node)) for node in nodes]
+    return show_list(context, options, ("Node", "NodeType", "Addresses", "State"), rows, nodes)
 
 
 def _addresses(node: dict[str, Any]) -> str:
@@ -79,6 +86,10 @@ def _state(node: dict[str, Any]) -> Cell:
         if flag in flags:
             return Text(flag if flag != "DELETE" else "DELETING", style)
     since = "" if status == "ONLINE" else last_report(node.get("heard_at"))
+    if status != "ONLINE" and (due_ms := node.get("eviction_timestamp")) is not None:
+        since += f", eviction at {datetime.fromtimestamp(due_ms / 1000, UTC).astimezone():%Y-%m-%d %H:%M}"
+    if status != "ONLINE" and (why := node.get("connection_message")):
+        since += f": {why}"
     return Text(status + since, "green" if status == "ONLINE" else "red")
 
 
@@ -145,6 +156,31 @@ def _describe(context: Context, options: argparse.Namespace) -> int:
                     if volume.get("storage_pool_name") == pool["storage_pool_name"]:
                         context.show.line(f"    {resource['name']} volume {volume['volume_number']}")
     return Exit.OK
+
+
+def _create_ebs(context: Context, options: argparse.Namespace) -> int:
+    body = {"name": options.node_name, "ebs_remote_name": options.ebs_remote_name}
+    return context.do("POST", "/v1/nodes/ebs", body)
+
+
+def _create_spdk(context: Context, options: argparse.Namespace) -> int:
+    given = {
+        "ApiHost": options.api_host,
+        "ApiPort": options.api_port,
+        "UserName": options.api_user,
+        "UserNameEnv": options.api_user_env,
+        "UserPassword": options.api_pw,
+        "UserPasswordEnv": options.api_pw_env,
+    }
+    props = {f"StorDriver/RemoteSpdk/{key}": str(value) for key, value in given.items() if value is not None}
+    address = {"name": "default", "address": "127.0.0.1"}
+    body = {"name": options.node_name, "type": "REMOTE_SPDK", "props": props, "net_interfaces": [address]}
+    return context.do("POST", "/v1/nodes", body)
+
+
+def _set_log_level(context: Context, options: argparse.Namespace) -> int:
+    body = log_level(options.level, library=options.library)
+    return context.do("PUT", path_of("nodes", options.node_name, "config"), body)
 
 
 def _if_create(context: Context, options: argparse.Namespace) -> int:
@@ -235,15 +271,52 @@ NOUN = Noun(
                 *_LINK,
                 arg("--node-type", type=str.lower, choices=_TYPES, default="satellite"),
                 arg("--interface-name", default="default"),
+                arg("--interface-type", type=str.lower, choices=("ip",), default="ip"),
                 arg("name"),
                 arg("ip", nargs="?", help="address; looked up when left out"),
+            ),
+        ),
+        Verb(
+            ("create-remote-spdk-target", "crspdkt"),
+            "register an SPDK target that is reached over its API",
+            _create_spdk,
+            (
+                arg("node_name"),
+                arg("api_host"),
+                arg("--api-port", type=int),
+                arg("--api-user"),
+                arg("--api-user-env"),
+                arg("--api-pw", nargs="?"),
+                arg("--api-pw-env"),
+            ),
+        ),
+        Verb(
+            ("create-ebs-target", "cebst"),
+            "register an EBS target",
+            _create_ebs,
+            (arg("node_name"), arg("ebs_remote_name")),
+        ),
+        Verb(
+            ("set-log-level", "setloglevel"),
+            "have a satellite say more or less in its log",
+            _set_log_level,
+            (
+                _NODE,
+                arg("level", type=str.upper, choices=LEVELS),
+                arg("--library", "--lib", action="store_true"),
             ),
         ),
         Verb(
             ("list", "l"),
             "show nodes and whether they are online",
             _list,
-            (PASTABLE, arg("-n", "--nodes", nargs="+", names_of="nodes"), arg("--props", nargs="+")),
+            (
+                *LIST,
+                FROM_FILE,
+                arg("-n", "--nodes", nargs="+", names_of="nodes"),
+                arg("--props", nargs="+"),
+                arg("--show-aux-props", action="store_true", help="a column for each Aux/ property"),
+            ),
         ),
         Verb(
             ("info",),

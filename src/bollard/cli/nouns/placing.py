@@ -26,12 +26,15 @@ PLACE: tuple[Arg, ...] = (
         "--diskless-on-remaining",
         nargs="?",
         const="yes",
-        choices=("yes", "no"),
+        choices=("yes", "no", "true", "false"),
         help="diskless on all other nodes",
     ),
     arg("-l", "--layer-list", metavar="LAYERS", help="comma list, e.g. drbd,storage"),
-    arg("--providers", metavar="PROVIDERS", help="comma list, e.g. lvm_thin,file_thin"),
+    arg("--explain", action="store_true", help="say why each pool was chosen or not"),
 )
+PROVIDERS = arg("-p", "--providers", metavar="PROVIDERS", help="comma list, e.g. lvm_thin,file_thin")
+PROVIDERS_LONG = arg("--prov", "--providers", dest="providers", metavar="PROVIDERS", help="likewise")
+"""Where -p is taken."""
 PLACE_COUNT = arg("--place-count", metavar="N", help="replicas; +N: so many more")
 AUTO_PLACE = arg("--auto-place", metavar="N", help="let the controller choose N nodes; +N: so many more")
 
@@ -42,6 +45,13 @@ def layers(text: str | None) -> list[str] | None:
         return None
     names = [part.strip().upper() for part in text.split(",") if part.strip()]
     return names if "STORAGE" in names else [*names, "STORAGE"]
+
+
+def pairs_of(words: list[str]) -> dict[str, int]:
+    """PROPERTY N PROPERTY N ... as a map. Raises Stop."""
+    if len(words) % 2 or not all(word.isdigit() for word in words[1::2]):
+        raise Stop(Exit.USAGE, "--x-replicas-on-different takes pairs: PROPERTY N")
+    return {f"Aux/{prop}": int(number) for prop, number in zip(words[::2], words[1::2], strict=True)}
 
 
 def select_filter(options: argparse.Namespace, count: str | None = None) -> dict[str, Any]:
@@ -64,14 +74,9 @@ def select_filter(options: argparse.Namespace, count: str | None = None) -> dict
         if getattr(options, name) is not None:
             found[name] = [f"Aux/{prop}" for prop in getattr(options, name)]
     if options.x_replicas_on_different:
-        words = options.x_replicas_on_different
-        if len(words) % 2 or not all(word.isdigit() for word in words[1::2]):
-            raise Stop(Exit.USAGE, "--x-replicas-on-different takes pairs: PROPERTY N")
-        found["x_replicas_on_different_map"] = {
-            f"Aux/{prop}": int(number) for prop, number in zip(words[::2], words[1::2], strict=True)
-        }
+        found["x_replicas_on_different_map"] = pairs_of(options.x_replicas_on_different)
     if options.diskless_on_remaining is not None:
-        found["diskless_on_remaining"] = options.diskless_on_remaining == "yes"
+        found["diskless_on_remaining"] = options.diskless_on_remaining in {"yes", "true"}
     if options.layer_list is not None:
         found["layer_stack"] = layers(options.layer_list)
     if options.providers is not None:

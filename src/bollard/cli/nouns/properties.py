@@ -1,10 +1,11 @@
-"""The three property commands that every noun has, and the tables that show properties."""
+"""The property commands that every noun has, and the tables that show properties."""
 
 import argparse
 from collections.abc import Callable
 
 from bollard.cli.context import Context
 from bollard.cli.grammar import PASTABLE, Arg, Verb, arg
+from bollard.cli.listing import FROM_FILE, items_of
 
 PathOf = Callable[[argparse.Namespace], str]
 
@@ -13,7 +14,7 @@ def property_verbs(path_of: PathOf, names: tuple[Arg, ...], *, method: str = "PU
     """`list-properties` and `set-property` for the object whose names these arguments are."""
 
     def list_properties(context: Context, options: argparse.Namespace) -> int:
-        data = context.fetch(path_of(options))
+        data = items_of(context, options, path_of(options))
         props = data.get("props", {}) if method == "PUT" and isinstance(data, dict) else data
         if not context.raw(props):
             rows = [(key, str(value)) for key, value in sorted((props or {}).items())]
@@ -29,7 +30,7 @@ def property_verbs(path_of: PathOf, names: tuple[Arg, ...], *, method: str = "PU
         return context.do(method, path_of(options), body)
 
     return (
-        Verb(("list-properties", "lp"), "show properties", list_properties, (PASTABLE, *names)),
+        Verb(("list-properties", "lp"), "show properties", list_properties, (PASTABLE, FROM_FILE, *names)),
         Verb(
             ("set-property", "sp"),
             "set a property; without a value: delete it",

@@ -1,6 +1,7 @@
 """`bollard resource`: replicas and diskless resources on nodes."""
 
 import argparse
+from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -10,8 +11,9 @@ from rich.text import Text
 from bollard.cli.context import Context
 from bollard.cli.exits import Exit, Stop
 from bollard.cli.grammar import PASTABLE, Noun, Verb, arg
-from bollard.cli.nouns import volume
-from bollard.cli.nouns.placing import AUTO_PLACE, PLACE, layers, select_filter
+from bollard.cli.listing import FROM_FILE, LIST, SHOW_PROPS, items_of, show_list
+from bollard.cli.nouns import connection, transaction, volume
+from bollard.cli.nouns.placing import AUTO_PLACE, PLACE, PROVIDERS, layers, select_filter
 from bollard.cli.nouns.properties import property_verbs, props_filter
 from bollard.cli.show import Cell, last_report
 from bollard.client.rest import path_of
@@ -33,10 +35,14 @@ def _create(context: Context, options: argparse.Namespace) -> int:
         body: dict[str, Any] = {"select_filter": select_filter(options, options.auto_place)}
         if options.layer_list is not None:
             body["layer_list"] = layers(options.layer_list)
-        return context.do("POST", path_of("resource-definitions", name, "autoplace"), body)
+        query = {"explain": True} if options.explain else None
+        return context.do("POST", path_of("resource-definitions", name, "autoplace"), body, query)
     if not nodes:
         raise Stop(Exit.USAGE, "Give at least one node before the resource, or --auto-place.")
     body_list = [_new(options, name, node) for node in nodes]
+    if context.session is not None and context.session.collecting:
+        context.session.add(name, body_list)
+        return Exit.OK
     return context.do("POST", path_of("resource-definitions", name, "resources"), body_list)
 
 
@@ -46,6 +52,10 @@ def _new(options: argparse.Namespace, name: str, node: str) -> dict[str, Any]:
         flags.append("DRBD_DISKLESS")
     if options.inactive:
         flags.append("INACTIVE")
+    if options.nvme_initiator:
+        flags.append("NVME_INITIATOR")
+    if options.ebs_initiator:
+        flags.append("EBS_INITIATOR")
     resource: dict[str, Any] = {"name": name, "node_name": node, "flags": flags}
     if options.storage_pool:
         resource["props"] = {"StorPoolName": options.storage_pool[0]}
@@ -56,6 +66,8 @@ def _new(options: argparse.Namespace, name: str, node: str) -> dict[str, Any]:
         body["drbd_node_id"] = options.node_id
     if options.drbd_tcp_port is not None:
         body["drbd_tcp_ports"] = [options.drbd_tcp_port]
+    if options.drbd_client:
+        body["drbd_client"] = True
     return body
 
 
@@ -79,13 +91,21 @@ def _delete(context: Context, options: argparse.Namespace) -> int:
 def _toggle(context: Context, options: argparse.Namespace) -> int:
     if options.migrate_from:
         parts = ["migrate-disk", options.migrate_from]
-    elif options.diskless:
+    elif options.drbd_client:
+        return context.do("PUT", _path(options, "toggle-disk"), {"operation": "INTO_DRBD_CLIENT"})
+    elif options.diskless or options.drbd_diskless:
         parts = ["toggle-disk", "diskless"]
     else:
         parts = ["toggle-disk", "diskful"]
     if options.storage_pool:
         parts.append(options.storage_pool)
     return context.do("PUT", _path(options, *parts))
+
+
+def _modify(context: Context, options: argparse.Namespace) -> int:
+    if options.drbd_client is options.drbd_diskless:
+        raise Stop(Exit.USAGE, "Give --drbd-client or --drbd-diskless.")
+    return context.do("PUT", _path(options), {"drbd_client": options.drbd_client})
 
 
 def _activate(context: Context, options: argparse.Namespace) -> int:
@@ -98,13 +118,17 @@ def _deactivate(context: Context, options: argparse.Namespace) -> int:
 
 def _list(context: Context, options: argparse.Namespace) -> int:
     query = {"nodes": options.nodes, "resources": options.resources, "props": props_filter(options)}
-    found = context.fetch("/v1/view/resources", query)
+    found = items_of(context, options, "/v1/view/resources", query)
     if context.raw(found):
         return Exit.OK
+    return _table(context, options, found)
+
+
+def _table(context: Context, options: argparse.Namespace, found: list[dict[str, Any]]) -> int:
     columns = ["ResourceName", "Node", "Layers", "Usage", "Conns", "State", "CreatedOn"]
     if options.show_drbd_ports:
         columns.insert(2, "DRBD Ports")
-    rows = []
+    rows, items = [], []
     for item in found:
         if options.faulty and _healthy(item):
             continue
@@ -122,8 +146,8 @@ def _list(context: Context, options: argparse.Namespace) -> int:
         if options.show_drbd_ports:
             row.insert(2, ",".join(map(str, _drbd(item).get("tcp_ports", ()))))
         rows.append(row)
-    context.show.table(columns, rows, pastable=options.pastable)
-    return Exit.OK
+        items.append(item)
+    return show_list(context, options, columns, rows, items)
 
 
 def _drbd(item: dict[str, Any]) -> dict[str, Any]:
@@ -148,9 +172,9 @@ def _usage(item: dict[str, Any]) -> Cell:
 
 def _connections(item: dict[str, Any]) -> Cell:
     broken: dict[str, list[str]] = {}
-    for peer, connection in _drbd(item).get("connections", {}).items():
-        if not connection.get("connected"):
-            broken.setdefault(connection.get("message", "Unknown"), []).append(peer)
+    for peer, line in _drbd(item).get("connections", {}).items():
+        if not line.get("connected"):
+            broken.setdefault(line.get("message", "Unknown"), []).append(peer)
     if not _drbd(item):
         return ""
     if not broken:
@@ -205,10 +229,24 @@ def _created(item: dict[str, Any]) -> str:
 
 
 def _involved(context: Context, options: argparse.Namespace) -> int:
-    names = sorted({item["name"] for item in context.fetch("/v1/view/resources", {"nodes": [options.node]})})
-    options.nodes, options.resources, options.props = None, names or ["-"], None
+    here = [
+        item
+        for item in context.fetch("/v1/view/resources", {"nodes": [options.node]})
+        if _asked_for(options, item)
+    ]
+    names = sorted({item["name"] for item in here})
+    found = context.fetch("/v1/view/resources", {"resources": names}) if names else []
+    if options.min_diskful is not None:
+        disks = Counter(item["name"] for item in found if "DISKLESS" not in item.get("flags", ()))
+        found = [item for item in found if disks[item["name"]] >= options.min_diskful]
     options.all, options.faulty, options.show_drbd_ports = True, False, False
-    return _list(context, options) if names else Exit.OK
+    return Exit.OK if context.raw(found) else _table(context, options, found)
+
+
+def _asked_for(options: argparse.Namespace, item: dict[str, Any]) -> bool:
+    in_use = bool(item.get("state", {}).get("in_use"))
+    diskless = "DISKLESS" in item.get("flags", ())
+    return (in_use or not options.inuse) and (not options.diskless_inuse or (in_use and diskless))
 
 
 NOUN = Noun(
@@ -223,12 +261,37 @@ NOUN = Noun(
                 arg("-d", "--diskless", action="store_true", help="without a disk here"),
                 arg("--drbd-diskless", action="store_true", help="likewise"),
                 arg("--inactive", action="store_true"),
+                arg("--nvme-initiator", action="store_true", help="without a disk here, by NVMe"),
+                arg("--ebs-initiator", action="store_true", help="without a disk here, by EBS"),
+                arg(
+                    "-c",
+                    "--drbd-client",
+                    "--drbd-diskless-client",
+                    dest="drbd_client",
+                    action="store_true",
+                    help="without a disk and without a vote",
+                ),
                 arg("--node-id", type=int),
                 arg("--drbd-tcp-port", type=int),
                 arg("--async", action="store_true"),
                 AUTO_PLACE,
+                PROVIDERS,
                 arg("names", nargs="+", metavar="NODE... RESOURCE", names_of="nodes"),
                 *PLACE,
+            ),
+            in_transaction=True,
+        ),
+        transaction.NOUN,
+        connection.OF_RESOURCE,
+        Verb(
+            ("modify", "m"),
+            "switch between diskless with and without a vote",
+            _modify,
+            (
+                arg("-c", "--drbd-client", dest="drbd_client", action="store_true"),
+                arg("--drbd-diskless", action="store_true"),
+                _NODE,
+                _RESOURCE,
             ),
         ),
         Verb(
@@ -236,7 +299,8 @@ NOUN = Noun(
             "show resources",
             _list,
             (
-                PASTABLE,
+                *LIST,
+                FROM_FILE,
                 arg("-r", "--resources", nargs="+", names_of="resource-definitions"),
                 arg("-n", "--nodes", nargs="+", names_of="nodes"),
                 arg("-a", "--all", action="store_true", help="tie-breakers too"),
@@ -250,7 +314,14 @@ NOUN = Noun(
             ("involved", "inv"),
             "show all replicas of what a node holds",
             _involved,
-            (PASTABLE, arg("node", names_of="nodes")),
+            (
+                PASTABLE,
+                arg("-i", "--inuse", action="store_true", help="only of what is in use there"),
+                arg("-d", "--diskless-inuse", action="store_true", help="only of what is so without a disk"),
+                arg("-m", "--min-diskful", type=int, help="only with so many replicas"),
+                SHOW_PROPS,
+                arg("node", names_of="nodes"),
+            ),
         ),
         Verb(
             ("make-available", "mkavail"),
@@ -282,6 +353,9 @@ NOUN = Noun(
             (
                 arg("-s", "--storage-pool", names_of="storage-pools"),
                 arg("-d", "--diskless", action="store_true"),
+                arg("-c", "--drbd-client", dest="drbd_client", action="store_true", help="no disk, no vote"),
+                arg("--drbd-diskless", action="store_true", help="like --diskless"),
+                arg("--dflt", "--default-storage-pool", dest="default_storage_pool", action="store_true"),
                 arg("--async", action="store_true"),
                 arg("--migrate-from", metavar="NODE", names_of="nodes"),
                 _NODE,

@@ -8,8 +8,10 @@ from rich.text import Text
 
 from bollard.cli.context import Context
 from bollard.cli.exits import Exit, Stop
-from bollard.cli.grammar import PASTABLE, Noun, Verb, arg
-from bollard.cli.nouns.placing import PLACE, PLACE_COUNT, layers, select_filter
+from bollard.cli.grammar import Noun, Verb, arg
+from bollard.cli.listing import FROM_FILE, LIST, items_of, show_list
+from bollard.cli.nouns.drbd_options import ALL, options_verb
+from bollard.cli.nouns.placing import PLACE, PLACE_COUNT, PROVIDERS, layers, select_filter
 from bollard.cli.nouns.properties import property_verbs, props_filter
 from bollard.cli.show import Cell
 from bollard.client.rest import path_of
@@ -55,16 +57,22 @@ def _delete(context: Context, options: argparse.Namespace) -> int:
 
 def _list(context: Context, options: argparse.Namespace) -> int:
     query = {"resource_definitions": options.resource_definitions, "props": props_filter(options)}
-    found = context.fetch("/v1/resource-definitions", query)
+    found = items_of(context, options, "/v1/resource-definitions", query)
     if context.raw(found):
         return Exit.OK
     rows = []
     for item in found:
         stack = ",".join(layer["type"] for layer in item.get("layer_data", ()))
         name = item.get("external_name", "") if options.external_name else item["name"]
-        rows.append((name, item.get("resource_group_name", ""), stack, _state(item)))
-    context.show.table(("ResourceName", "ResourceGroup", "Layers", "State"), rows, pastable=options.pastable)
-    return Exit.OK
+        row: list[Cell] = [name, item.get("resource_group_name", ""), stack, _state(item)]
+        rows.append([*row, *([_port(item)] if options.ports else ())])
+    columns = ["ResourceName", "ResourceGroup", "Layers", "State", *(["Port"] if options.ports else ())]
+    return show_list(context, options, columns, rows, found)
+
+
+def _port(item: dict[str, Any]) -> str:
+    data = [layer.get("data", {}) for layer in item.get("layer_data", ()) if layer.get("type") == "DRBD"]
+    return str(data[0].get("port", "")) if data else ""
 
 
 def _state(item: dict[str, Any]) -> Cell:
@@ -77,8 +85,11 @@ def _state(item: dict[str, Any]) -> Cell:
 
 def _autoplace(context: Context, options: argparse.Namespace) -> int:
     body: dict[str, Any] = {"select_filter": select_filter(options, options.place_count)}
-    if options.diskless_on_remaining is not None:
-        body["diskless_on_remaining"] = options.diskless_on_remaining == "yes"
+    if options.nvme_initiator or options.drbd_diskless:
+        kind = "NVME_INITIATOR" if options.nvme_initiator else "DRBD_DISKLESS"
+        body["select_filter"]["diskless_type"] = kind
+    if (remaining := body["select_filter"].get("diskless_on_remaining")) is not None:
+        body["diskless_on_remaining"] = remaining
     if options.layer_list is not None:
         body["layer_list"] = layers(options.layer_list)
     path = path_of("resource-definitions", options.resource_definition_name, "autoplace")
@@ -138,7 +149,9 @@ NOUN = Noun(
             "show definitions",
             _list,
             (
-                PASTABLE,
+                *LIST,
+                FROM_FILE,
+                arg("--ports", "--show-preferred-drbd-ports", dest="ports", action="store_true"),
                 arg("-r", "--resource-definitions", nargs="+", names_of="resource-definitions"),
                 arg("-e", "--external-name", action="store_true"),
                 arg("--props", nargs="+"),
@@ -150,7 +163,9 @@ NOUN = Noun(
             _autoplace,
             (
                 PLACE_COUNT,
-                arg("--explain", action="store_true", help="say why each pool was chosen or not"),
+                PROVIDERS,
+                arg("--nvme-initiator", action="store_true", help="diskless by NVMe"),
+                arg("--drbd-diskless", action="store_true", help="diskless by DRBD"),
                 arg("resource_definition_name", names_of="resource-definitions"),
                 *PLACE,
             ),
@@ -169,6 +184,12 @@ NOUN = Noun(
             "compare all replicas online",
             _verify,
             (arg("resource_name", names_of="resource-definitions"),),
+        ),
+        options_verb(
+            ("drbd-options", "opt"),
+            lambda options: path_of("resource-definitions", options.resource_name),
+            (arg("resource_name", names_of="resource-definitions"),),
+            ALL,
         ),
         *property_verbs(lambda options: path_of("resource-definitions", options.name), (_NAME,)),
     ),

@@ -6,7 +6,17 @@ from typing import Any
 from bollard.cli.context import Context
 from bollard.cli.exits import Exit
 from bollard.cli.grammar import PASTABLE, Noun, Verb, arg
-from bollard.cli.nouns.placing import PLACE, PLACE_COUNT, describe, select_filter
+from bollard.cli.listing import FROM_FILE, LIST, items_of, show_list
+from bollard.cli.nouns.controller import show_volume_sizes
+from bollard.cli.nouns.drbd_options import ALL, options_verb
+from bollard.cli.nouns.placing import (
+    PLACE,
+    PLACE_COUNT,
+    PROVIDERS,
+    PROVIDERS_LONG,
+    describe,
+    select_filter,
+)
 from bollard.cli.nouns.properties import property_verbs, props_filter
 from bollard.cli.sizes import parse_kib, show_kib
 from bollard.client.rest import path_of
@@ -37,19 +47,19 @@ def _delete(context: Context, options: argparse.Namespace) -> int:
 
 def _list(context: Context, options: argparse.Namespace) -> int:
     query = {"resource_groups": options.resource_groups, "props": props_filter(options)}
-    groups = context.fetch("/v1/resource-groups", query)
+    groups = items_of(context, options, "/v1/resource-groups", query)
     if context.raw(groups):
         return Exit.OK
     rows = []
     for group in groups:
-        volumes = context.fetch(path_of("resource-groups", group["name"], "volume-groups"))
+        path = path_of("resource-groups", group["name"], "volume-groups")
+        volumes = context.fetch(path) if options.from_file is None else ()
         numbers = ", ".join(str(volume["volume_number"]) for volume in volumes)
         rows.append(
             (group["name"], describe(group.get("select_filter")), numbers, group.get("description", ""))
         )
     columns = ("ResourceGroup", "SelectFilter", "VlmNrs", "Description")
-    context.show.table(columns, rows, pastable=options.pastable)
-    return Exit.OK
+    return show_list(context, options, columns, rows, groups)
 
 
 def _spawn(context: Context, options: argparse.Namespace) -> int:
@@ -101,10 +111,17 @@ def _reports(context: Context, body: Any) -> int:
     return Exit.API_ERROR
 
 
+def _max_volume_size(context: Context, options: argparse.Namespace) -> int:
+    path = path_of("resource-groups", options.resource_group_name, "query-max-volume-size")
+    return show_volume_sizes(context, options, context.fetch(path))
+
+
+_NAMED = arg("resource_group_name", names_of="resource-groups")
 _FILTER = (
     arg("-d", "--description"),
     arg("--peer-slots", type=int, help="replicas the metadata has room for"),
     PLACE_COUNT,
+    PROVIDERS,
     _GROUP,
     *PLACE,
 )
@@ -121,7 +138,8 @@ NOUN = Noun(
             "show groups",
             _list,
             (
-                PASTABLE,
+                *LIST,
+                FROM_FILE,
                 arg("-r", "--resource-groups", nargs="+", names_of="resource-groups"),
                 arg("--props", nargs="+"),
             ),
@@ -135,8 +153,8 @@ NOUN = Noun(
                 arg("-d", "--definition-only", action="store_true", help="place nothing"),
                 arg("--external-name"),
                 arg("--peer-slots", type=int),
-                arg("--explain", action="store_true", help="say why each pool was chosen or not"),
                 PLACE_COUNT,
+                PROVIDERS_LONG,
                 arg("resource_group_name", names_of="resource-groups"),
                 arg("resource_definition_name"),
                 arg("volume_sizes", nargs="*", type=parse_kib, metavar="SIZE"),
@@ -147,13 +165,25 @@ NOUN = Noun(
             ("adjust", "adj"),
             "place what is missing",
             _adjust,
-            (arg("resource_group_name", nargs="?", names_of="resource-groups"),),
+            (PASTABLE, arg("resource_group_name", nargs="?", names_of="resource-groups")),
         ),
         Verb(
             ("query-size-info", "qsi"),
             "how large a volume may be",
             _size_info,
-            (PASTABLE, PLACE_COUNT, arg("resource_group_name", names_of="resource-groups"), *PLACE),
+            (PASTABLE, PLACE_COUNT, PROVIDERS_LONG, _NAMED, *PLACE),
+        ),
+        Verb(
+            ("query-max-volume-size", "qmvs"),
+            "how large a volume may be, by pool",
+            _max_volume_size,
+            (PASTABLE, _NAMED),
+        ),
+        options_verb(
+            ("drbd-options", "opt"),
+            lambda options: path_of("resource-groups", options.name),
+            (_GROUP,),
+            ALL,
         ),
         *property_verbs(lambda options: path_of("resource-groups", options.name), (_GROUP,)),
     ),

@@ -8,6 +8,7 @@ from rich.text import Text
 from bollard.cli.context import Context
 from bollard.cli.exits import Exit
 from bollard.cli.grammar import PASTABLE, Noun, Verb, arg
+from bollard.cli.listing import FROM_FILE, GROUP_BY, SHOW_PROPS_LONG, items_of, show_list
 from bollard.cli.nouns.properties import property_verbs, props_filter
 from bollard.cli.show import Cell
 from bollard.cli.sizes import show_kib
@@ -22,6 +23,10 @@ _DRIVERS = {
     "zfsthin": ("ZFS_THIN", "a zpool or dataset, thin"),
     "file": ("FILE", "a directory, fully allocated files"),
     "filethin": ("FILE_THIN", "a directory, sparse files"),
+    "spdk": ("SPDK", "a logical volume store"),
+    "remotespdk": ("REMOTE_SPDK", "a logical volume store of a remote SPDK"),
+    "storagespaces": ("STORAGE_SPACES", "a pool of Storage Spaces"),
+    "storagespacesthin": ("STORAGE_SPACES_THIN", "a pool of Storage Spaces, thin"),
 }
 
 
@@ -58,9 +63,18 @@ def _create_diskless(context: Context, options: argparse.Namespace) -> int:
     return context.do("POST", path_of("nodes", options.node_name, "storage-pools"), body)
 
 
+def _create_ebs(context: Context, options: argparse.Namespace) -> int:
+    body = {
+        "storage_pool_name": options.name,
+        "provider_kind": "EBS_INIT",
+        "props": {"StorDriver/EBS/Remote": options.ebs_remote_name},
+    }
+    return context.do("POST", path_of("nodes", options.node_name, "storage-pools"), body)
+
+
 def _list(context: Context, options: argparse.Namespace) -> int:
     query = {"nodes": options.nodes, "storage_pools": options.storage_pools, "props": props_filter(options)}
-    pools = context.fetch("/v1/view/storage-pools", query)
+    pools = items_of(context, options, "/v1/view/storage-pools", query)
     if context.raw(pools):
         return Exit.OK
     columns = (
@@ -88,10 +102,10 @@ def _list(context: Context, options: argparse.Namespace) -> int:
         )
         for pool in pools
     ]
-    context.show.table(columns, rows, pastable=options.pastable)
+    code = show_list(context, options, columns, rows, pools)
     for pool in pools:
         context.show.entries(pool.get("reports", ()))
-    return Exit.OK
+    return code
 
 
 def _capacity(pool: dict[str, Any], name: str) -> str:
@@ -122,6 +136,12 @@ NOUN = Noun(
             (
                 *map(_creator, _DRIVERS),
                 Verb(("diskless",), "a pool without space", _create_diskless, (_NODE, arg("name"))),
+                Verb(
+                    ("ebs_initiator", "ebs_init"),
+                    "volumes of EBS",
+                    _create_ebs,
+                    (_NODE, arg("name"), arg("ebs_remote_name")),
+                ),
             ),
         ),
         Verb(
@@ -130,6 +150,9 @@ NOUN = Noun(
             _list,
             (
                 PASTABLE,
+                GROUP_BY,
+                SHOW_PROPS_LONG,
+                FROM_FILE,
                 arg("-s", "--storage-pools", nargs="+", names_of="storage-pools"),
                 arg("-n", "--nodes", nargs="+", names_of="nodes"),
                 arg("--props", nargs="+"),

@@ -1,11 +1,13 @@
 """Commands that are not about an object: the demo, the simulator, completion."""
 
 import argparse
+from collections.abc import Iterator, Sequence
 
 from bollard.cli.completion import bash_script, words_after, zsh_script
 from bollard.cli.context import Context
 from bollard.cli.exits import Exit
 from bollard.cli.grammar import Noun, Verb, arg
+from bollard.cli.listing import FROM_FILE, items_of
 from bollard.cli.sizes import parse_kib
 
 
@@ -38,7 +40,83 @@ def _complete(context: Context, options: argparse.Namespace) -> int:
     return Exit.OK
 
 
+def _help(context: Context, options: argparse.Namespace) -> int:
+    from bollard.cli.main import parser  # noqa: PLC0415  # the parser is made from that table too
+
+    try:
+        parser(options.words).parse_args([*options.words, "--help"])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    context.show.error("There is no such command.")
+    return Exit.USAGE
+
+
+def _list_commands(context: Context, options: argparse.Namespace) -> int:
+    from bollard.cli.nouns import NOUNS  # noqa: PLC0415  # this module is part of that table
+
+    for depth, path in commands_of(NOUNS):
+        text = f"{'  ' * depth}{path[-1]}" if options.tree else " ".join(path)
+        context.show.line(text)
+    return Exit.OK
+
+
+def commands_of(
+    items: Sequence[Noun | Verb], above: tuple[str, ...] = ()
+) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Every group and command with its depth, parents first."""
+    for item in items:
+        path = (*above, item.names[0])
+        yield len(above), path
+        if isinstance(item, Noun):
+            yield from commands_of(item.verbs, path)
+
+
+def _at_the_prompt(_context: Context, _options: argparse.Namespace) -> int:
+    return Exit.OK
+
+
+def _interactive(_context: Context, _options: argparse.Namespace) -> int:
+    from bollard.cli.interactive import interact  # noqa: PLC0415  # only where a person types
+    from bollard.cli.main import run  # noqa: PLC0415  # the parser is made from that table too
+
+    return interact(run)
+
+
+def _space(context: Context, options: argparse.Namespace) -> int:
+    found = items_of(context, options, "/v1/space-report")
+    if not context.raw(found):
+        context.show.line(found.get("reportText", "") if isinstance(found, dict) else str(found))
+    return Exit.OK
+
+
+def _zsh(context: Context, _options: argparse.Namespace) -> int:
+    context.show.line(zsh_script("bollard").rstrip())
+    return Exit.OK
+
+
 TOOLS: tuple[Noun | Verb, ...] = (
+    Noun(
+        ("space-reporting", "spr"),
+        "how much space is used",
+        (Verb(("query", "qry"), "show the report", _space, (FROM_FILE,)),),
+    ),
+    Verb(
+        ("help",),
+        "explain a command",
+        _help,
+        (arg("words", nargs="*", metavar="COMMAND"),),
+        in_transaction=True,
+    ),
+    Verb(
+        ("list-commands", "commands", "list"),
+        "name all commands",
+        _list_commands,
+        (arg("-t", "--tree", action="store_true"),),
+        in_transaction=True,
+    ),
+    Verb(("interactive",), "read commands at a prompt", _interactive),
+    Verb(("exit", "quit"), "leave the prompt", _at_the_prompt, in_transaction=True),
+    Verb(("gen-zsh-completer",), "print a completion script for zsh", _zsh),
     Verb(
         ("demo",),
         "a whole cluster on this machine: replicate, kill a node, lose nothing",

@@ -8,6 +8,7 @@ from rich.text import Text
 from bollard.cli.context import Context
 from bollard.cli.exits import Exit
 from bollard.cli.grammar import PASTABLE, Noun, Verb, arg
+from bollard.cli.listing import FROM_FILE, SHOW_PROPS_LONG, items_of, show_list
 from bollard.cli.nouns.properties import property_verbs
 from bollard.cli.show import Cell
 from bollard.cli.sizes import show_kib
@@ -23,23 +24,27 @@ LIST_ARGS = (
     arg("-s", "--storage-pools", nargs="+", names_of="storage-pools"),
     arg("-r", "--resources", nargs="+", names_of="resource-definitions"),
     arg("-a", "--all", action="store_true", help="tie-breakers too"),
+    arg("--hrep", "--hide-replication-states", dest="hide_replication_states", action="store_true"),
+    SHOW_PROPS_LONG,
+    FROM_FILE,
 )
 
 
 def list_volumes(context: Context, options: argparse.Namespace) -> int:
     """The volume table, also behind `resource list-volumes`."""
     query = {"nodes": options.nodes, "resources": options.resources, "storage_pools": options.storage_pools}
-    found = context.fetch("/v1/view/resources", query)
+    found = items_of(context, options, "/v1/view/resources", query)
     if context.raw(found):
         return Exit.OK
-    rows = [
-        _row(item, volume)
+    pairs = [
+        (item, volume)
         for item in found
         if options.all or "TIE_BREAKER" not in item.get("flags", ())
         for volume in item.get("volumes", ())
     ]
-    context.show.table(_COLUMNS, rows, pastable=options.pastable)
-    return Exit.OK
+    kept = -1 if options.hide_replication_states else len(_COLUMNS)
+    rows = [_row(item, volume)[:kept] for item, volume in pairs]
+    return show_list(context, options, _COLUMNS[:kept], rows, [volume for _, volume in pairs])
 
 
 def _row(item: dict[str, Any], volume: dict[str, Any]) -> tuple[Cell, ...]:

@@ -7,7 +7,9 @@ from rich.text import Text
 
 from bollard.cli.context import Context
 from bollard.cli.exits import Exit
-from bollard.cli.grammar import PASTABLE, Noun, Verb, arg
+from bollard.cli.grammar import Noun, Verb, arg
+from bollard.cli.listing import LIST, show_list
+from bollard.cli.nouns.drbd_options import OF_VOLUMES, options_verb
 from bollard.cli.nouns.properties import property_verbs
 from bollard.cli.sizes import parse_kib, show_kib
 from bollard.client.rest import path_of
@@ -54,7 +56,7 @@ def _list(context: Context, options: argparse.Namespace) -> int:
     found = context.fetch("/v1/resource-definitions", query)
     if context.raw(found):
         return Exit.OK
-    rows = []
+    rows, items = [], []
     for item in found:
         for volume in item.get("volume_definitions", ()):
             data: dict[str, Any] = next(
@@ -62,9 +64,10 @@ def _list(context: Context, options: argparse.Namespace) -> int:
             )
             flags = volume.get("flags", ())
             state = Text("resizing", "yellow") if "RESIZE" in flags else Text("ok", "green")
+            items.append(volume)
             rows.append(
                 (
-                    item["name"],
+                    (item.get("external_name") or "") if options.external_name else item["name"],
                     str(volume["volume_number"]),
                     str(data.get("minor_number", "")),
                     show_kib(volume["size_kib"]),
@@ -73,8 +76,7 @@ def _list(context: Context, options: argparse.Namespace) -> int:
                 )
             )
     columns = ("ResourceName", "VolumeNr", "VolumeMinor", "Size", "Gross", "State")
-    context.show.table(columns, rows, pastable=options.pastable)
-    return Exit.OK
+    return show_list(context, options, columns, rows, items)
 
 
 NOUN = Noun(
@@ -108,8 +110,13 @@ NOUN = Noun(
             ("list", "l"),
             "show volumes and sizes",
             _list,
-            (PASTABLE, arg("-r", "--resource-definitions", nargs="+", names_of="resource-definitions")),
+            (
+                *LIST,
+                arg("-r", "--resource-definitions", nargs="+", names_of="resource-definitions"),
+                arg("-e", "--external-name", action="store_true", help="instead of the name"),
+            ),
         ),
+        options_verb(("drbd-options", "opt"), _path, (_NAME, _NUMBER), OF_VOLUMES),
         *property_verbs(_path, (_NAME, _NUMBER)),
     ),
 )

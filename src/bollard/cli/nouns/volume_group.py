@@ -5,7 +5,9 @@ from typing import Any
 
 from bollard.cli.context import Context
 from bollard.cli.exits import Exit
-from bollard.cli.grammar import PASTABLE, Noun, Verb, arg
+from bollard.cli.grammar import Noun, Verb, arg
+from bollard.cli.listing import LIST, show_list
+from bollard.cli.nouns.drbd_options import OF_VOLUMES, options_verb
 from bollard.cli.nouns.properties import property_verbs
 from bollard.client.rest import path_of
 
@@ -26,10 +28,14 @@ def _delete(context: Context, options: argparse.Namespace) -> int:
 
 def _list(context: Context, options: argparse.Namespace) -> int:
     volumes = context.fetch(path_of("resource-groups", options.name, "volume-groups"))
-    if not context.raw(volumes):
-        rows = [(str(volume["volume_number"]), ", ".join(volume.get("flags", ()))) for volume in volumes]
-        context.show.table(("VolumeNr", "Flags"), rows, pastable=options.pastable)
-    return Exit.OK
+    if context.raw(volumes):
+        return Exit.OK
+    rows = [(str(volume["volume_number"]), ", ".join(volume.get("flags", ()))) for volume in volumes]
+    return show_list(context, options, ("VolumeNr", "Flags"), rows, volumes)
+
+
+def _path(options: argparse.Namespace) -> str:
+    return path_of("resource-groups", options.name, "volume-groups", options.volume_nr)
 
 
 NOUN = Noun(
@@ -43,10 +49,8 @@ NOUN = Noun(
             (_GROUP, arg("-n", "--vlmnr", type=int), arg("--gross", action="store_true")),
         ),
         Verb(("delete", "d"), "remove a volume", _delete, (_GROUP, _NUMBER)),
-        Verb(("list", "l"), "show the volumes of a group", _list, (PASTABLE, _GROUP)),
-        *property_verbs(
-            lambda options: path_of("resource-groups", options.name, "volume-groups", options.volume_nr),
-            (_GROUP, _NUMBER),
-        ),
+        Verb(("list", "l"), "show the volumes of a group", _list, (*LIST, _GROUP)),
+        options_verb(("drbd-options", "opt"), _path, (_GROUP, _NUMBER), OF_VOLUMES),
+        *property_verbs(_path, (_GROUP, _NUMBER)),
     ),
 )
