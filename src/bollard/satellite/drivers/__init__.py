@@ -19,11 +19,14 @@ from bollard.domain.steps import (
     TakeSnapshot,
 )
 from bollard.domain.targets import ReplicationKind, TargetLayer, TargetPool, TargetResource
+from bollard.satellite.drivers.cache import Cache
 from bollard.satellite.drivers.diskless import Diskless
 from bollard.satellite.drivers.drbd_kernel import Drbd9, Drbd84
 from bollard.satellite.drivers.file import File
 from bollard.satellite.drivers.file_thin import FileThin
+from bollard.satellite.drivers.luks import Luks
 from bollard.satellite.drivers.replication import Replication
+from bollard.satellite.drivers.writecache import Writecache
 from bollard.satellite.host.base import BackingSeen, Freeze, Host, LayerMark, LayerSeen, Marks, SnapshotSeen
 from bollard.satellite.host.running import Running
 
@@ -175,4 +178,6 @@ REPLICATION: Final[Mapping[ReplicationKind, Layer]] = {
     driver.implementation: driver for driver in (Replication(), Drbd9(), Drbd84())
 }
 LAYERS: Final[Mapping[LayerKind, Layer]] = {LayerKind.DRBD: REPLICATION[ReplicationKind.USER]}
-DEVICE_LAYERS: Final[Mapping[LayerKind, DeviceLayer]] = {}
+DEVICE_LAYERS: Final[Mapping[LayerKind, DeviceLayer]] = {
+    driver.kind: driver for driver in (Luks(), Cache(), Writecache())
+}
