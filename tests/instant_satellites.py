@@ -18,6 +18,7 @@ from bollard.domain.seen import (
     SeenPeerVolume,
     SeenPool,
     SeenResource,
+    SeenSnapshot,
     SeenVolume,
 )
 from bollard.domain.targets import TargetPool, TargetResource, TargetVolume
@@ -143,6 +144,7 @@ class InstantSatellites:
             role="Primary" if used else "Secondary",
             in_use=used,
             may_promote=not used,
+            snapshot=SeenSnapshot(target.snapshot.uuid, target.snapshot.stage) if target.snapshot else None,
             volumes=tuple(_volume(target, volume) for volume in target.volumes) if target.active else (),
             peers=tuple(
                 SeenPeer(

@@ -21,13 +21,13 @@ from bollard.controller.vault import MasterVault
 from bollard.domain.commands import Tick
 from bollard.wire.rest import codes
 from bollard.wire.rest.codes import Mask
-from instant_satellites import InstantSatellites
+from instant_satellites import FOLDERS, InstantSatellites
 from rest_driver import CountingDraw, Driver, Reply, StillClock
 
 FOLDER = pathlib.Path(__file__).parent / "golden" / "recorded"
 SECTIONS = (
-    *("controller", "nodes", "pools", "rd", "resources", "autoplace", "groups", "misc", "encryption"),
-    *("events", "offline", "auth"),
+    *("controller", "nodes", "pools", "rd", "resources", "autoplace", "groups", "snapshots", "misc"),
+    *("encryption", "events", "offline", "auth"),
 )
 _WITHOUT_TOKEN = frozenset({"no token", "wrong token", "basic"})
 """What the exchanges are called that bring no good token on purpose."""
@@ -149,6 +149,33 @@ class Town:
             revision = self.service.cluster.revision
             await self.satellites.settle()
             await self.service.submit(Tick())
+
+
+class Nodes:
+    """Nodes and pools as they were: what a section deletes was made anew, unrecorded, before the next one."""
+
+    def __init__(self) -> None:
+        self._nodes: list[dict[str, Any]] = []
+        self._pools: list[dict[str, Any]] = []
+
+    async def note(self, driver: Driver) -> None:
+        """Remember what is there."""
+        self._nodes = json.loads((await driver.ask("GET", "/v1/nodes")).content)
+        self._pools = json.loads((await driver.ask("GET", "/v1/view/storage-pools")).content)
+
+    async def bring_back(self, driver: Driver) -> None:
+        """Make what is missing."""
+        there = {node["name"] for node in json.loads((await driver.ask("GET", "/v1/nodes")).content)}
+        for node in self._nodes:
+            if node["name"] not in there:
+                props = {key: value for key, value in node["props"].items() if key.startswith("Aux/")}
+                body = {key: node[key] for key in ("name", "type", "net_interfaces")} | {"props": props}
+                await driver.ask("POST", "/v1/nodes", body)
+        for pool in self._pools:
+            if pool["node_name"] not in there and pool["provider_kind"] != "DISKLESS":
+                body = {key: pool[key] for key in ("storage_pool_name", "provider_kind", "props")}
+                body["props"] = {key: value for key, value in body["props"].items() if key in FOLDERS}
+                await driver.ask("POST", f"/v1/nodes/{pool['node_name']}/storage-pools", body)
 
 
 def token_for(town: Town, exchange: dict[str, Any]) -> str | None:

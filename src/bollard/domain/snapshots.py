@@ -40,6 +40,7 @@ class SnapshotOnNode(msgspec.Struct, frozen=True, omit_defaults=True):
     volumes: tuple[SnapshotVolume, ...] = ()
     resource_props: Props = {}
     create_timestamp_ms: int = 0
+    drbd_node_id: int | None = None
 
 
 class SnapshotDefinition(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="snapshot"):

@@ -88,6 +88,7 @@ def add(
         disk=DiskKind.DISKFUL,
         pools=pools,
         own=dict(part.resource_props),
+        node_id=part.drbd_node_id,
     )
     changed = msgspec.structs.replace(made, volumes=restored(made.volumes, snapshot, part))
     draft.put(changed)

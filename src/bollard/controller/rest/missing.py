@@ -38,8 +38,6 @@ class Missing(msgspec.Struct, frozen=True):
 _EBS = Capability("EBS volumes", "Use another storage provider.")
 _REACTOR = Capability("control of drbd-reactor", "Call drbd-reactorctl on the node.")
 _DEVICES = Capability("making pools of bare devices", "Make a file system and a FILE_THIN pool on it.")
-_CLONES = Capability("clones", "Create a new resource and copy the data.")
-_SNAPSHOTS = Capability("snapshots", "Copy the data to another resource.")
 _PROXY = Capability("DRBD Proxy", "Replicate without it.")
 _REMOTES = Capability("remotes", "Copy the data with a tool of your own.")
 _BACKUPS = Capability("backups and shipping", "Back up from inside the consumer of the volume.")
@@ -49,8 +47,7 @@ _SPACE = Capability("space tracking", "Read /metrics.")
 _LIVE = Capability("taking back what make-available did", "Delete the resource on that node.")
 
 _RD = "/v1/resource-definitions/{resource}"
-_ROLLBACK = _RD + "/snapshot-rollback/{snapshot}"
-_S, _R = Subject.SNAPSHOT, Subject.REMOTE
+_R = Subject.REMOTE
 
 TABLE: tuple[Missing, ...] = (
     Missing("POST", "/v1/controller/backup/db", _DATABASE),
@@ -61,21 +58,10 @@ TABLE: tuple[Missing, ...] = (
         for verb in ("disable", "enable", "evict", "restart", "status")
     ),
     Missing("POST", "/v1/physical-storage/{node}", _DEVICES),
-    Missing("POST", _RD + "/clone", _CLONES),
-    Missing("GET", _RD + "/clone/{resourceClone}", _CLONES),
     Missing("PUT", _RD + "/drbd-proxy", _PROXY),
     Missing("POST", _RD + "/drbd-proxy/disable/{node_a}/{node_b}", _PROXY),
     Missing("POST", _RD + "/drbd-proxy/enable/{node_a}/{node_b}", _PROXY),
     Missing("GET", _RD + "/drbd-proxy/properties/info", _PROXY, {}),
-    Missing("POST", "/v1/actions/snapshot/multi", _SNAPSHOTS, subject=_S),
-    Missing("POST", _RD + "/snapshot-restore-resource/{snapshot}", _SNAPSHOTS, subject=_S),
-    Missing("POST", _RD + "/snapshot-restore-volume-definition/{snapshot}", _SNAPSHOTS, subject=_S),
-    Missing("POST", _ROLLBACK, _SNAPSHOTS, subject=_S),
-    Missing("GET", _RD + "/snapshots", _SNAPSHOTS, []),
-    Missing("POST", _RD + "/snapshots", _SNAPSHOTS, subject=_S),
-    Missing("GET", _RD + "/snapshots/{snapshot}", _SNAPSHOTS, subject=_S),
-    Missing("PUT", _RD + "/snapshots/{snapshot}", _SNAPSHOTS, subject=_S),
-    Missing("DELETE", _RD + "/snapshots/{snapshot}", _SNAPSHOTS, subject=_S),
     Missing("POST", _RD + "/resources/{node}/unmake-available", _LIVE),
     Missing("GET", "/v1/view/backup/queue", _BACKUPS, {}),
     Missing("GET", "/v1/view/schedules-by-resource", _SCHEDULES, {}),

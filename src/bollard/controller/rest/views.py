@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import msgspec
 from starlette.responses import Response
@@ -178,11 +177,6 @@ async def view_storage_pools(call: Call) -> Response:
     return call.json([pools.view_of(call, pool) for pool in call.page(selected_pools(call))])
 
 
-async def view_snapshots(call: Call) -> Response:
-    """All snapshots: there are none yet."""
-    return call.json([])
-
-
 ROUTES = (
     Route(
         method="GET",
@@ -197,12 +191,5 @@ ROUTES = (
         handler=view_storage_pools,
         answer=list[PoolView],
         query=("nodes", "storage_pools", "props", "offset", "limit", "cached"),
-    ),
-    Route(
-        method="GET",
-        path="/v1/view/snapshots",
-        handler=view_snapshots,
-        answer=list[dict[str, Any]],
-        query=("nodes", "resources", "offset", "limit"),
     ),
 )

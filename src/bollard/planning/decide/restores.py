@@ -196,6 +196,8 @@ def _parts(draft: Draft, found: SnapshotDefinition, names: tuple[str, ...]) -> l
 
 def _clone(command: CloneDefinition, draft: Draft) -> Decision:
     source = draft.find_definition(command.source)
+    if not command.name and not command.external_name:
+        resource_name("")
     if any(volume.encrypted for volume in source.volumes) or command.passphrases:
         wanted = sum(volume.encrypted for volume in source.volumes)
         if command.passphrases and len(command.passphrases) != wanted:

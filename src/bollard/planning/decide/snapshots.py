@@ -118,6 +118,7 @@ def new(draft: Draft, wanted: NewSnapshot, *, hidden: bool = False) -> SnapshotD
                 ),
                 resource_props=resource.props,
                 create_timestamp_ms=now_ms,
+                drbd_node_id=resource.drbd_node_id,
             )
             for resource in chosen
         ),
