@@ -28,6 +28,9 @@ class SeenPool(msgspec.Struct, frozen=True, omit_defaults=True):
     min_io_bytes: int = 0
     """The smallest write that its devices take without reading first; 0: not known."""
     problem: Problem | None = None
+    """Why it cannot be used."""
+    warnings: tuple[Problem, ...] = ()
+    """What should be seen to, although it can be used."""
 
 
 class SeenVolume(msgspec.Struct, frozen=True, omit_defaults=True):

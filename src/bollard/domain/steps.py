@@ -69,6 +69,8 @@ class TakeSnapshot(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     volume_uuid: Uuid
     snapshot: SnapshotName
     snapshot_uuid: Uuid
+    options: Props = {}
+    """As of CreateBacking."""
 
 
 class DropSnapshot(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
@@ -98,6 +100,8 @@ class RestoreBacking(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     """Of the volume with the same number there."""
     content_kib: int = 0
     """So much of the snapshot counts; what lies behind reads as zeroes. 0: all of it does."""
+    options: Props = {}
+    """As of CreateBacking."""
 
 
 class RaiseLayers(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):

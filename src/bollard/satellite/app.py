@@ -104,6 +104,7 @@ class Satellite:
         self._engine = EngineClient(str(self._process.control))
         self._board = Board(NodeName(settings.node_name))
         files, runner = LocalFiles(), LocalRunner()
+        self._runner = runner
         self._kernel = _kernel(settings, runner, files, self._clock)
         self._files = FileKeeper(settings.allow_ext_files, state.files)
         self._loop = Loop(
@@ -160,7 +161,8 @@ class Satellite:
                 raise end
 
     def _able(self) -> Capabilities:
-        return capabilities(self._kernel.facts if self._kernel is not None else NO_KERNEL)
+        kernel = self._kernel.facts if self._kernel is not None else NO_KERNEL
+        return capabilities(kernel, self._runner.path_of)
 
     async def _listen(self) -> asyncio.Server:
         context = self._tls()

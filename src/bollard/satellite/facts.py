@@ -1,6 +1,7 @@
 """What this node can do and is, found once at start: the capabilities that the controller is told."""
 
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -8,8 +9,9 @@ import bollard
 from bollard.domain.layers import LayerKind, ProviderKind
 from bollard.domain.seen import Capabilities
 from bollard.domain.targets import ReplicationKind
-from bollard.satellite.drivers import LAYERS, PROVIDERS
+from bollard.satellite.drivers import DEVICE_LAYERS, LAYERS, PROVIDERS
 from bollard.satellite.host.base import KernelFacts
+from bollard.satellite.probing import LAYER_NEEDS, PROVIDER_NEEDS, Needs, lacking
 from bollard.wire.engine import DIGESTS
 from bollard.wire.version import SATELLITE_FEATURES
 
@@ -18,17 +20,31 @@ __all__ = ["NO_KERNEL", "capabilities"]
 NO_KERNEL: Final = KernelFacts(reason="The satellite was not told to use the kernel's DRBD.")
 
 
-def capabilities(kernel: KernelFacts = NO_KERNEL) -> Capabilities:
-    """By name; what is missing says why. `kernel` is what was found of the kernel's DRBD."""
-    layers = (*LAYERS, LayerKind.STORAGE)
-    missing = ["This release of Bollard does not drive it."]
+def capabilities(
+    kernel: KernelFacts = NO_KERNEL, find: Callable[[str], str | None] = lambda _: None
+) -> Capabilities:
+    """By name; what is missing says why.
+
+    `kernel` is what was found of the kernel's DRBD, `find` gives the path of a program that is installed.
+    """
+    no_providers = {
+        str(kind): reasons
+        for kind in ProviderKind
+        if (reasons := _why_not(kind in PROVIDERS, PROVIDER_NEEDS.get(kind), find))
+    }
+    always = {*LAYERS, LayerKind.STORAGE}
+    no_layers = {
+        str(kind): reasons
+        for kind in LayerKind
+        if kind not in always and (reasons := _why_not(kind in DEVICE_LAYERS, LAYER_NEEDS.get(kind), find))
+    }
     return Capabilities(
         version=bollard.__version__,
         uname=platform.node(),
-        providers=tuple(PROVIDERS),
-        layers=layers,
-        unsupported_providers={str(kind): missing for kind in ProviderKind if kind not in PROVIDERS},
-        unsupported_layers={str(kind): missing for kind in LayerKind if kind not in layers},
+        providers=tuple(kind for kind in ProviderKind if kind not in no_providers),
+        layers=tuple(kind for kind in LayerKind if kind not in no_layers),
+        unsupported_providers=no_providers,
+        unsupported_layers=no_layers,
         replication=(ReplicationKind.USER, *([kernel.kind] if kernel.kind is not None else [])),
         drbd_version=kernel.version,
         drbd_utils_version=kernel.utils,
@@ -38,6 +54,12 @@ def capabilities(kernel: KernelFacts = NO_KERNEL) -> Capabilities:
         os_variant=_os_variant(Path("/etc/os-release")),
         digests=DIGESTS,
     )
+
+
+def _why_not(driven: bool, needs: Needs | None, find: Callable[[str], str | None]) -> list[str]:
+    if not driven:
+        return ["This release of Bollard does not drive it."]
+    return lacking(needs, find) if needs is not None else []
 
 
 def _os_variant(path: Path) -> str:

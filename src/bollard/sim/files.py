@@ -113,6 +113,11 @@ class SimFiles:
         self.disk.data[path] = self.disk.data.get(source, "")
         await self._pause()
 
+    async def zero(self, path: str, offset_bytes: int, length_bytes: int) -> None:
+        await self._pause()
+        self._need_writable(path)
+        assert offset_bytes + length_bytes <= self.disk.sizes[path], path
+
     async def remove(self, path: str) -> bool:
         await self._pause()
         if self.disk.read_only:

@@ -7,9 +7,10 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from bollard.domain.ports import Clock
-from bollard.satellite.host.base import Cmd, Done, Host, HostError
+from bollard.satellite.host.base import Host, HostError
 from bollard.sim.engine import Mesh, SimEngine
 from bollard.sim.files import Disk, SimFiles
+from bollard.sim.lvm import SimLvm
 from bollard.wire.engine import Event, Reply, Request, ResourceSpec
 
 __all__ = ["POOL_FOLDER", "SimMachine", "jitter", "no_pause"]
@@ -19,17 +20,6 @@ POOL_FOLDER = "/pool"
 
 async def no_pause() -> None:
     """A machine that answers at once."""
-
-
-class _NoPrograms:
-    """A machine without external programs."""
-
-    def path_of(self, program: str) -> str | None:
-        assert "/" not in program, program
-        return None
-
-    async def run(self, cmd: Cmd) -> Done:
-        raise HostError(f"The program '{cmd.argv[0]}' is not installed", code="tool-missing")
 
 
 class _EngineDoor:
@@ -62,6 +52,8 @@ class SimMachine:
         self.engine: SimEngine | None = None
         self._mesh = mesh
         self._pause = pause
+        self.lvm = SimLvm(self.disk, pause)
+        """The machine's programs: none before it has a volume group."""
         self.start_engine()
 
     def start_engine(self) -> None:
@@ -89,7 +81,7 @@ class SimMachine:
         """What a satellite on this machine works with."""
         return Host(
             files=SimFiles(self.disk, self._pause),
-            runner=_NoPrograms(),
+            runner=self.lvm,
             engine=_EngineDoor(self),
             nbd_socket=f"/run/{self.node}/nbd.sock",
             facts={"node": self.node},

@@ -25,6 +25,8 @@ from bollard.satellite.drivers.drbd_kernel import Drbd9, Drbd84
 from bollard.satellite.drivers.file import File
 from bollard.satellite.drivers.file_thin import FileThin
 from bollard.satellite.drivers.luks import Luks
+from bollard.satellite.drivers.lvm import Lvm
+from bollard.satellite.drivers.lvm_thin import LvmThin
 from bollard.satellite.drivers.replication import Replication
 from bollard.satellite.drivers.writecache import Writecache
 from bollard.satellite.host.base import BackingSeen, Freeze, Host, LayerMark, LayerSeen, Marks, SnapshotSeen
@@ -172,7 +174,7 @@ class Suspends(Protocol):
 
 
 PROVIDERS: Final[Mapping[ProviderKind, Provider]] = {
-    driver.kind: driver for driver in (Diskless(), File(), FileThin())
+    driver.kind: driver for driver in (Diskless(), File(), FileThin(), Lvm(), LvmThin())
 }
 REPLICATION: Final[Mapping[ReplicationKind, Layer]] = {
     driver.implementation: driver for driver in (Replication(), Drbd9(), Drbd84())

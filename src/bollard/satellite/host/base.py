@@ -55,9 +55,12 @@ class HostError(DomainError):
         correction: str = "",
         subject: Subject = Subject.VOLUME,
         name: str = "",
+        said: str = "",
     ) -> None:
         super().__init__(subject, name, message, cause=cause, correction=correction)
         self.code = code
+        self.said = said
+        """Of `tool-failed`: the end of what the program wrote on its standard error."""
 
     def problem(self) -> Problem:
         """The same as a record for reports."""
@@ -197,6 +200,9 @@ class Files(Protocol):
         What the source lacks reads as zeroes. Blocks are shared where the file system can, holes stay holes.
         A file at `path` is replaced. Half a copy may be left behind by HostError or a crash.
         """
+
+    async def zero(self, path: str, offset_bytes: int, length_bytes: int) -> None:
+        """Let a piece of a file or block device read as zeroes, durably. The piece lies within it."""
 
     async def remove(self, path: str) -> bool:
         """Remove a file; whether it was there."""

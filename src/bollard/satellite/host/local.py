@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from bollard.satellite.host.base import FileSeen, HostError, Marked, Space
-from bollard.satellite.host.sparse import FICLONE, copy_sparse, sync_folder
+from bollard.satellite.host.sparse import FICLONE, copy_sparse, sync_folder, zero_range
 
 __all__ = ["LocalFiles", "host_error"]
 
@@ -57,6 +57,9 @@ class LocalFiles:
             copy_sparse(source, path, size_bytes)
         finally:
             self._copying.discard(path)
+
+    async def zero(self, path: str, offset_bytes: int, length_bytes: int) -> None:
+        await self._call(path, zero_range, path, offset_bytes, length_bytes)
 
     async def remove(self, path: str) -> bool:
         return await self._call(path, _remove, path)

@@ -17,7 +17,7 @@ from typing import Final
 from bollard.domain.errors import Subject
 from bollard.satellite.host.base import Cmd, Done, HostError
 
-__all__ = ["LocalRunner", "start_detached"]
+__all__ = ["LocalRunner", "failed", "start_detached"]
 
 _SEARCH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _GRACE_S: Final = 5.0
@@ -31,13 +31,15 @@ class LocalRunner:
 
     def __init__(self, search: str = _SEARCH) -> None:
         self._search = search
-        self._paths: dict[str, str | None] = {}
+        self._paths: dict[str, str] = {}
 
     def path_of(self, program: str) -> str | None:
         assert "/" not in program, program
-        if program not in self._paths:
-            self._paths[program] = shutil.which(program, path=self._search)
-        return self._paths[program]
+        # What is missing is looked for again: packages are installed while the satellite runs.
+        found = self._paths.get(program) or shutil.which(program, path=self._search)
+        if found is not None:
+            self._paths[program] = found
+        return found
 
     async def run(self, cmd: Cmd) -> Done:
         path = self.path_of(cmd.argv[0])
@@ -70,7 +72,7 @@ class LocalRunner:
         assert process.returncode is not None
         _log.debug("%s: exit %d", cmd.shown(), process.returncode)
         if process.returncode not in cmd.expect:
-            raise _failed(cmd, process.returncode, stderr)
+            raise failed(cmd, process.returncode, stderr)
         return Done(process.returncode, stdout, stderr)
 
     async def follow(self, cmd: Cmd) -> AsyncIterator[str]:
@@ -97,7 +99,7 @@ class LocalRunner:
             if process.returncode is None:
                 await _end_group(process)
         if code not in cmd.expect:
-            raise _failed(cmd, code, b"")
+            raise failed(cmd, code, b"")
 
 
 def _missing(cmd: Cmd, search: str) -> HostError:
@@ -105,13 +107,14 @@ def _missing(cmd: Cmd, search: str) -> HostError:
         f"The program '{cmd.argv[0]}' is not installed",
         code="tool-missing",
         cause=f"It was looked for in {search}.",
-        correction="Install the package that provides it, then restart the satellite.",
+        correction="Install the package that provides it; it is tried again by itself.",
         subject=Subject.COMMAND,
         name=cmd.argv[0],
     )
 
 
-def _failed(cmd: Cmd, code: int, stderr: bytes) -> HostError:
+def failed(cmd: Cmd, code: int, stderr: bytes) -> HostError:
+    """The error of a command that ended with an exit code it should not have."""
     said = stderr[-_TAIL:].decode("utf-8", "replace").strip()
     for secret in cmd.masked:
         said = said.replace(secret, "***")
@@ -121,6 +124,7 @@ def _failed(cmd: Cmd, code: int, stderr: bytes) -> HostError:
         cause=f"Command: {cmd.shown()}" + (f"; it said: {said}" if said else ""),
         subject=Subject.COMMAND,
         name=cmd.argv[0],
+        said=said,
     )
 
 

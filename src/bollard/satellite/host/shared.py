@@ -34,6 +34,7 @@ class Shared:
         self._changes: dict[str, dict[str, int]] = {}
         self._newest: dict[str, int] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self._hung: dict[str, tuple[float, Exception]] = {}
 
     async def look(
         self, what: str, load: Callable[[], Coroutine[Any, Any, _T]], part: str | None = None
@@ -58,6 +59,16 @@ class Shared:
     def lock(self, name: str) -> AbstractAsyncContextManager[None]:
         """One at a time for each name, in the order in which they come."""
         return self._locks.setdefault(name, asyncio.Lock())
+
+    def mark_hung(self, name: str, error: Exception, for_s: float) -> None:
+        """Let `refuse_hung` raise this error for a while: what hangs shall not hold up everybody's turn."""
+        self._hung[name] = (asyncio.get_running_loop().time() + for_s, error)
+
+    def refuse_hung(self, name: str) -> None:
+        """Raise the error of something that hung a short time ago."""
+        until_s, error = self._hung.get(name, (0.0, None))
+        if error is not None and asyncio.get_running_loop().time() < until_s:
+            raise error
 
     async def changing(self, what: str, part: str, change: Awaitable[_T]) -> _T:
         """Carry out a change of one part; looks that began before its end do not count for that part."""

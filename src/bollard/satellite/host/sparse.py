@@ -6,12 +6,15 @@ Blocking calls, for a thread. Knows nothing of volumes or snapshots.
 import errno
 import fcntl
 import os
+import stat
+import struct
 from pathlib import Path
 from typing import Final
 
-__all__ = ["FICLONE", "copy_sparse", "sync_folder"]
+__all__ = ["FICLONE", "copy_sparse", "sync_folder", "zero_range"]
 
 FICLONE: Final = 0x40049409
+_BLKZEROOUT: Final = 0x127F
 _PIECE: Final = 64 << 20
 _BUFFER: Final = 1 << 20
 _UNSUPPORTED: Final = frozenset(
@@ -35,6 +38,24 @@ def copy_sparse(source: str, path: str, size_bytes: int) -> None:
     finally:
         os.close(reading)
     sync_folder(path)
+
+
+def zero_range(path: str, offset_bytes: int, length_bytes: int) -> None:
+    """Write zeroes over a piece of a file or block device, durably; a device does it itself if it can.
+
+    Raises OSError.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        if stat.S_ISBLK(os.fstat(fd).st_mode):
+            fcntl.ioctl(fd, _BLKZEROOUT, struct.pack("=QQ", offset_bytes, length_bytes))
+        else:
+            for start in range(offset_bytes, offset_bytes + length_bytes, _BUFFER):
+                piece = bytes(min(_BUFFER, offset_bytes + length_bytes - start))
+                os.pwrite(fd, piece, start)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def sync_folder(path: str) -> None:
