@@ -18,7 +18,7 @@ from bollard.sim.engine import Mesh
 from bollard.sim.host import POOL_FOLDER, SimMachine
 
 Body = Callable[[Provider, TargetPool, Host], Awaitable[None]]
-WITH_STORAGE = [kind for kind in PROVIDERS if kind is not ProviderKind.DISKLESS]
+WITH_STORAGE = [ProviderKind.FILE, ProviderKind.FILE_THIN]
 LIFE, NEXT_LIFE = Uuid("11111111-aaaa"), Uuid("22222222-bbbb")
 NAME = ResourceName("Data-1")
 

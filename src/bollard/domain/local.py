@@ -23,8 +23,6 @@ class LocalBacking(msgspec.Struct, frozen=True, omit_defaults=True):
     volume_uuid: Uuid
     """Of the VolumeOnNode it was made for: a backing is found, kept and removed by this alone."""
     size_kib: int
-    complete: bool = True
-    """False: its making was cut; what is in it means nothing."""
     metadata: bool = False
     """Whether DRBD metadata was written to it once, by a mark that lasts as long as the backing.
 

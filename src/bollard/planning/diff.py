@@ -207,8 +207,12 @@ def _companion_steps(
             options=volume.storage,
         )
         for layer in volume.layers
-        if volume.gross_kib is not None and layer.companion_uuid and layer.companion_uuid not in there
+        if volume.gross_kib is not None and layer.companion_uuid and _to_make(there.get(layer.companion_uuid))
     ]
+
+
+def _to_make(backing: LocalBacking | None) -> bool:
+    return backing is None or not backing.complete
 
 
 def _backing_steps(
@@ -219,9 +223,9 @@ def _backing_steps(
         return []
     name, gross = target.name, volume.gross_kib
     steps: list[Step] = []
-    if volume.restore is not None and (backing is None or not backing.complete):
+    if volume.restore is not None and _to_make(backing):
         steps.append(_restore(target, volume, volume.restore))
-    elif backing is None or not backing.complete:
+    elif backing is None or _to_make(backing):
         steps.append(
             CreateBacking(name, volume.pool, volume.number, volume.uuid, gross, options=volume.storage)
         )
@@ -261,7 +265,9 @@ def _restore(target: TargetResource, volume: TargetVolume, restore: RestoreFrom)
         size_kib=volume.gross_kib or volume.size_kib,
         source=restore.source,
         snapshot_uuid=restore.snapshot_uuid,
-        content_kib=restore.content_kib,
+        # A layer's data is scattered over all of its device: none of it ends where the volume does.
+        content_kib=0 if volume.layers else restore.content_kib,
+        options=volume.storage,
     )
 
 
