@@ -8,12 +8,13 @@ from bollard import __version__
 from bollard.cli.context import Context, Options
 from bollard.cli.exits import Exit, Stop
 from bollard.cli.grammar import build_parser
+from bollard.cli.keys import authority_of, refuse_in_arguments, token_of
 from bollard.cli.nouns import NOUNS
 from bollard.cli.nouns.transaction import refuse_others
 from bollard.cli.session import Session
 from bollard.cli.settings import add_global_options, add_list_defaults, controllers_of, with_defaults
 from bollard.cli.show import Show
-from bollard.client.rest import BadReply, NoController, RestClient, TimedOut, Tls, controller_urls
+from bollard.client.rest import BadReply, Insecure, NoController, RestClient, TimedOut, Tls, controller_urls
 
 DESCRIPTION = "Manage replicated block volumes: nodes, storage pools, resource groups, resources."
 
@@ -39,10 +40,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(words: Sequence[str], session: Session | None = None) -> int:
     """One command line, without the program's name; `session` is the prompt's."""
     try:
+        refuse_in_arguments(words)
         options = parser(words).parse_args(with_defaults(words))
         add_list_defaults(options)
     except SystemExit as stop:
         return _usage(stop)
+    except Stop as stop:
+        sys.stderr.write(stop.message + "\n")
+        return stop.code
     terminal = sys.stdout.isatty()
     show = Show(
         color=terminal and not options.no_color,
@@ -62,6 +67,9 @@ def run(words: Sequence[str], session: Session | None = None) -> int:
             f"Error: {error}\n"
             "Is the controller running? Give its address with --controllers or LS_CONTROLLERS."
         )
+        return Exit.NO_CONNECTION
+    except Insecure as error:
+        show.error(f"Error: {error}")
         return Exit.NO_CONNECTION
     except TimedOut as error:
         show.error(
@@ -93,8 +101,9 @@ def _context(options: argparse.Namespace, show: Show, session: Session | None) -
     client = RestClient(
         urls,
         timeout_s=options.timeout,
-        token=options.auth_token,
-        tls=Tls(options.certfile, options.keyfile, options.cafile),
+        token=token_of(options.auth_token, options.auth_token_file, files=not options.disable_config),
+        tls=Tls(options.certfile, options.keyfile, authority_of(options.cafile)),
+        allow_insecure_auth=options.allow_insecure_auth,
     )
     chosen = Options(options.machine_readable, options.output_version, options.curl, options.warn_as_error)
     return Context(client, show, chosen, session)

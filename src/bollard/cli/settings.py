@@ -12,8 +12,18 @@ import msgspec
 
 from bollard.client.rest import DEFAULT_TIMEOUT_S
 
-_FLAGS = ("no-color", "no-utf8", "warn-as-error", "curl", "machine-readable", "verbose", "pager")
-_VALUES = ("controllers", "output-version", "timeout", "certfile", "keyfile", "cafile", "auth-token")
+_FLAGS = (
+    "no-color",
+    "no-utf8",
+    "warn-as-error",
+    "curl",
+    "machine-readable",
+    "verbose",
+    "pager",
+    "allow-insecure-auth",
+)
+_VALUES = ("controllers", "output-version", "timeout", "certfile", "keyfile", "cafile")
+_KEYS = ("auth-token", "auth-token-file")
 _DIRECTORIES = (Path("/etc/bollard/client.d"), Path("/etc/linstor/linstor-client.d"))
 _FILES = (
     Path("~/.config/bollard/client.conf"),
@@ -51,7 +61,12 @@ def add_global_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keyfile", help="its key")
     parser.add_argument("--cafile", help="authority that signed the controller's certificate")
     parser.add_argument(
-        "--auth-token", metavar="TOKEN", help="API token (better: in a file or LS_CLIENT_AUTH_TOKEN)"
+        "--auth-token-file", metavar="FILE", help="API token, in a file that only its owner can read"
+    )
+    # Set by environment and configuration; on a command line everyone could read it.
+    parser.add_argument("--auth-token", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--allow-insecure-auth", action="store_true", help="send the token to other machines without TLS"
     )
 
 
@@ -60,7 +75,7 @@ def with_defaults(argv: Sequence[str], environ: Mapping[str, str] = os.environ) 
     found: list[str] = []
     if "--disable-config" not in argv:
         found += _from_files()
-    for name in (*_FLAGS, *_VALUES):
+    for name in (*_FLAGS, *_VALUES, *_KEYS):
         value = environ.get("LS_CLIENT_" + name.replace("-", "_").upper())
         if value is not None:
             found += _option(name, value)

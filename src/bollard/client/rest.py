@@ -3,11 +3,12 @@
 Replies are plain JSON values: this client adds no second model of the API.
 """
 
+import ipaddress
 import json
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 import urllib3
@@ -29,6 +30,10 @@ class NoController(ClientError):
 
 class TimedOut(ClientError):
     """The controller did not answer in time; the command may still be carried out."""
+
+
+class Insecure(ClientError):
+    """The token would cross the network in the clear."""
 
 
 class BadReply(ClientError):
@@ -95,13 +100,14 @@ class RestClient:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         token: str | None = None,
         tls: Tls | None = None,
+        allow_insecure_auth: bool = False,
     ) -> None:
         assert controllers, "at least one controller address"
         files = tls or Tls()
         self._urls = list(controllers)
         self._headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
-        if token is not None:
-            self._headers["Authorization"] = f"Bearer {token}"
+        self._token = token
+        self._allow_insecure_auth = allow_insecure_auth
         self._pool = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=min(timeout_s, 5.0), read=timeout_s),
             retries=False,
@@ -135,20 +141,45 @@ class RestClient:
         """One call. Raises NoController, TimedOut or BadReply; a refusal is a reply."""
         target = path + _query_text(query)
         data = None if body is None else msgspec.json.encode(body)
+        answer, url = self._answer(method, target, data)
+        return _reply(url, answer.status, answer.data)
+
+    def download(self, path: str, query: Query | None = None) -> tuple[Reply, str, bytes]:
+        """A file: the reply (no body when it is accepted), the name that the server gives it, its bytes."""
+        answer, url = self._answer("GET", path + _query_text(query), None)
+        if answer.status >= 400:
+            return _reply(url, answer.status, answer.data), "", b""
+        said = answer.headers.get("Content-Disposition", "")
+        name = said.partition("filename=")[2].strip('"').rpartition("/")[2]
+        return Reply(answer.status, None), name or "download", answer.data
+
+    def _answer(self, method: str, target: str, data: bytes | None) -> tuple[Any, str]:
+        """The first controller's answer, and its address. Raises NoController, TimedOut or Insecure."""
         headers = dict(self._headers)
         if data is not None:
             headers["Content-Type"] = "application/json"
         failures: list[str] = []
-        for url in list(self._urls):
+        for listed in list(self._urls):
+            url = listed
             try:
-                answer = self._pool.request(method, url + target, body=data, headers=headers)
+                if self._token is not None and self._needs_tls(url):
+                    url = self._under_tls(url)
+                answer = self._pool.request(
+                    method, url + target, body=data, headers=headers | self._key(), redirect=False
+                )
+                moved = _https_of(answer)
+                if moved is not None:
+                    url = moved
+                    answer = self._pool.request(
+                        method, url + target, body=data, headers=headers | self._key(), redirect=False
+                    )
             except urllib3.exceptions.ReadTimeoutError as error:
                 raise TimedOut(f"{url} did not answer in time") from error
             except urllib3.exceptions.HTTPError as error:
                 failures.append(f"{url}: {_reason(error)}")
                 continue
-            self._prefer(url)
-            return _reply(url, answer.status, answer.data)
+            self._prefer(listed, url)
+            return answer, url
         raise NoController("No controller can be reached (" + "; ".join(failures) + ")")
 
     def curl(self, method: str, path: str, *, body: object = None, query: Query | None = None) -> str:
@@ -158,9 +189,39 @@ class RestClient:
             words += ["-H", "Content-Type: application/json", "-d", msgspec.json.encode(body).decode()]
         return shlex.join([*words, self.url + path + _query_text(query)])
 
-    def _prefer(self, url: str) -> None:
-        self._urls.remove(url)
+    def _key(self) -> dict[str, str]:
+        return {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
+
+    def _needs_tls(self, url: str) -> bool:
+        return url.startswith("http://") and not self._allow_insecure_auth and not _is_here(url)
+
+    def _under_tls(self, url: str) -> str:
+        """Where this controller is under TLS: it is asked without the token. Raises Insecure."""
+        moved = _https_of(self._pool.request("GET", url + "/v1/controller/version", redirect=False))
+        if moved is None:
+            raise Insecure(
+                f"the token would be sent to {url} in the clear. Use https://, or say --allow-insecure-auth"
+            )
+        return moved
+
+    def _prefer(self, listed: str, url: str) -> None:
+        self._urls.remove(listed)
         self._urls.insert(0, url)
+
+
+def _https_of(answer: Any) -> str | None:
+    """The address under TLS that a controller says it has, on the same port or another."""
+    where = answer.headers.get("Location", "") if answer.status in {301, 302, 307, 308} else ""
+    parts = urlsplit(where)
+    return f"https://{parts.netloc}" if parts.scheme == "https" and parts.netloc else None
+
+
+def _is_here(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _query_text(query: Query | None) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from bollard.cli.context import Context
 from bollard.cli.exits import Exit, Stop
 from bollard.cli.grammar import PASTABLE, Noun, Verb, arg
+from bollard.cli.nouns.auth import AUTH
 from bollard.cli.nouns.drbd_options import ALL, options_verb
 from bollard.cli.nouns.placing import pairs_of
 from bollard.cli.nouns.properties import property_verbs
@@ -101,6 +102,7 @@ NOUN = Noun(
     (
         Verb(("version", "v"), "version of the controller", _version),
         Verb(("which",), "address of the controller in use", _which),
+        AUTH,
         *property_verbs(lambda _options: "/v1/controller/properties", (), method="POST"),
         options_verb(
             ("drbd-options", "opt"), lambda _options: "/v1/controller/properties", (), ALL, method="POST"

@@ -74,6 +74,8 @@ def _spawn(context: Context, options: argparse.Namespace) -> int:
         body["resource_definition_external_name"] = options.external_name
     if options.peer_slots is not None:
         body["peer_slots"] = options.peer_slots
+    if options.volume_passphrase:
+        body["volume_passphrases"] = options.volume_passphrase
     path = path_of("resource-groups", options.resource_group_name, "spawn")
     return context.do("POST", path, body, {"explain": True} if options.explain else None)
 
@@ -157,6 +159,7 @@ NOUN = Noun(
                 PROVIDERS_LONG,
                 arg("resource_group_name", names_of="resource-groups"),
                 arg("resource_definition_name"),
+                arg("--volume-passphrase", nargs="*", help="one a volume; empty: made up"),
                 arg("volume_sizes", nargs="*", type=parse_kib, metavar="SIZE"),
                 *PLACE,
             ),

@@ -10,6 +10,7 @@ from bollard.cli.exits import Exit
 from bollard.cli.grammar import Noun, Verb, arg
 from bollard.cli.listing import LIST, show_list
 from bollard.cli.nouns.drbd_options import OF_VOLUMES, options_verb
+from bollard.cli.nouns.encryption import ask
 from bollard.cli.nouns.properties import property_verbs
 from bollard.cli.sizes import parse_kib, show_kib
 from bollard.client.rest import path_of
@@ -31,6 +32,8 @@ def _create(context: Context, options: argparse.Namespace) -> int:
     body: dict[str, Any] = {"volume_definition": volume}
     if options.minor is not None:
         body["drbd_minor_number"] = options.minor
+    if options.passphrase is not None:
+        body["passphrase"] = options.passphrase or ask("Passphrase of the volume", twice=True)
     return context.do(
         "POST", path_of("resource-definitions", options.resource_name, "volume-definitions"), body
     )
@@ -49,6 +52,11 @@ def _set_size(context: Context, options: argparse.Namespace) -> int:
     if options.gross:
         body["flags"] = ["GROSS_SIZE"]
     return context.do("PUT", _path(options), body)
+
+
+def _modify_passphrase(context: Context, options: argparse.Namespace) -> int:
+    new = options.new_passphrase or ask("New passphrase of the volume", twice=True)
+    return context.do("PUT", _path(options) + "/encryption-passphrase", {"new_passphrase": new})
 
 
 def _list(context: Context, options: argparse.Namespace) -> int:
@@ -93,6 +101,9 @@ NOUN = Noun(
                 arg("-m", "--minor", type=int),
                 arg("--encrypt", action="store_true"),
                 arg("--gross", action="store_true", help="the size includes metadata"),
+                arg(
+                    "--passphrase", nargs="?", const="", help="of its own, and encrypted; typed when left out"
+                ),
                 _NAME,
                 arg("size", type=parse_kib, help="e.g. 10G; GiB without a unit"),
             ),
@@ -105,6 +116,12 @@ NOUN = Noun(
             "grow a volume",
             _set_size,
             (_NAME, _NUMBER, arg("size", type=parse_kib), arg("--gross", action="store_true")),
+        ),
+        Verb(
+            ("modify-passphrase", "mp"),
+            "change the passphrase of an encrypted volume",
+            _modify_passphrase,
+            (_NAME, _NUMBER, arg("new_passphrase", nargs="?", help="typed when left out")),
         ),
         Verb(
             ("list", "l"),

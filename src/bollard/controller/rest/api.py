@@ -59,6 +59,10 @@ class SignIn(Denied):
     """Who asks must say who it is."""
 
 
+class Narrow(Denied):
+    """The caller is known, by the name of the error, and may not do this."""
+
+
 class TooMany(Denied):
     """The caller comes too often."""
 

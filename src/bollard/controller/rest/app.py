@@ -40,7 +40,7 @@ from bollard.controller.rest import (
     views,
     volumes,
 )
-from bollard.controller.rest.api import Api, Guard, Https, Info, OpenGuard, SignIn, TooMany, Visitor
+from bollard.controller.rest.api import Api, Guard, Https, Info, Narrow, OpenGuard, SignIn, TooMany, Visitor
 from bollard.controller.rest.call import Call, MalformedBody
 from bollard.controller.rest.routing import Match, Route, Routes
 from bollard.controller.service import Service
@@ -148,7 +148,11 @@ class Edge:
             return await found.route.handler(call)
         except SignIn as error:
             return _sign_in(call, error)
+        except Narrow as error:
+            call.who = error.name
+            return call.refused(error)
         except TooMany as error:
+            call.who = error.name
             return _too_many(call, error)
         except MalformedBody as error:
             entry = answers.parse_error(error.message, call.now_ms)

@@ -8,7 +8,7 @@ import ipaddress
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from bollard.controller.rest.api import Guard, Identity, SignIn, TooMany, Visitor
+from bollard.controller.rest.api import Guard, Identity, Narrow, SignIn, TooMany, Visitor
 from bollard.controller.rest.limits import Buckets
 from bollard.domain.access import AuthToken, Scope
 from bollard.domain.cluster import Cluster
@@ -80,7 +80,7 @@ class KeyGuard:
         if found is None:
             found = await self._without_key.admit(visitor, needs)
         if not found.scope.includes(needs):
-            raise Denied(
+            raise Narrow(
                 Subject.COMMAND,
                 found.name,
                 f"'{found.name}' may not do this",
