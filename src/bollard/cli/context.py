@@ -4,7 +4,9 @@ from typing import Any
 
 import msgspec
 
+from bollard.cli import oldform
 from bollard.cli.exits import Exit, Stop
+from bollard.cli.oldform import Form
 from bollard.cli.session import Session
 from bollard.cli.show import Show, severity
 from bollard.client.rest import Query, Reply, RestClient
@@ -53,7 +55,8 @@ class Context:
         """Show the entries of a reply; the exit code says the worst of them."""
         entries = reply.entries()
         if self.options.machine_readable:
-            self.show.json([entries])
+            old = self.options.output_version == "v0"
+            self.show.json([oldform.entries(entries) if old else entries])
             return Exit.OK
         self.show.entries(entries)
         words = {severity(entry["ret_code"]) for entry in entries}
@@ -63,8 +66,9 @@ class Context:
             return Exit.API_ERROR
         return Exit.OK
 
-    def raw(self, data: object) -> bool:
-        """Print data as JSON when that was asked for; whether it was."""
+    def raw(self, data: object, old: Form | None = None) -> bool:
+        """Print data as JSON when that was asked for; whether it was. `old` makes the form v0 of it."""
         if self.options.machine_readable:
-            self.show.json([data])
+            shown = old(data) if old is not None and self.options.output_version == "v0" else data
+            self.show.json([shown])
         return self.options.machine_readable

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
+from bollard.cli import oldform
 from bollard.cli.context import Context
 from bollard.cli.exits import Exit, Stop
 from bollard.cli.grammar import PASTABLE, Noun, Verb, arg
@@ -60,7 +61,7 @@ def _address_of(name: str) -> str:
 def _list(context: Context, options: argparse.Namespace) -> int:
     query = {"nodes": options.nodes, "props": props_filter(options)}
     nodes = items_of(context, options, "/v1/nodes", query)
-    if context.raw(nodes):
+    if context.raw(nodes, oldform.nodes):
         return Exit.OK
     if options.show_aux_props:
         aux = {key for node in nodes for key in node.get("props", {}) if key.startswith("Aux/")}

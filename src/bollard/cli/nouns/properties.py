@@ -6,15 +6,25 @@ from collections.abc import Callable
 from bollard.cli.context import Context
 from bollard.cli.grammar import PASTABLE, Arg, Verb, arg
 from bollard.cli.listing import FROM_FILE, items_of
+from bollard.client.rest import Query
 
 PathOf = Callable[[argparse.Namespace], str]
+ReadFrom = Callable[[argparse.Namespace], tuple[str, Query]]
 
 
-def property_verbs(path_of: PathOf, names: tuple[Arg, ...], *, method: str = "PUT") -> tuple[Verb, ...]:
-    """`list-properties` and `set-property` for the object whose names these arguments are."""
+def property_verbs(
+    path_of: PathOf, names: tuple[Arg, ...], *, method: str = "PUT", read_from: ReadFrom | None = None
+) -> tuple[Verb, ...]:
+    """`list-properties` and `set-property` for the object whose names these arguments are.
+
+    `read_from`: path and query of a list that has it as its only item, where it cannot be read alone.
+    """
 
     def list_properties(context: Context, options: argparse.Namespace) -> int:
-        data = items_of(context, options, path_of(options))
+        path, query = (path_of(options), None) if read_from is None else read_from(options)
+        data = items_of(context, options, path, query)
+        if read_from is not None:
+            data = data[0] if data else {}
         props = data.get("props", {}) if method == "PUT" and isinstance(data, dict) else data
         if not context.raw(props):
             rows = [(key, str(value)) for key, value in sorted((props or {}).items())]

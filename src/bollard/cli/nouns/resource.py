@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
+from bollard.cli import oldform
 from bollard.cli.context import Context
 from bollard.cli.exits import Exit, Stop
 from bollard.cli.grammar import PASTABLE, Noun, Verb, arg
@@ -119,7 +120,7 @@ def _deactivate(context: Context, options: argparse.Namespace) -> int:
 def _list(context: Context, options: argparse.Namespace) -> int:
     query = {"nodes": options.nodes, "resources": options.resources, "props": props_filter(options)}
     found = items_of(context, options, "/v1/view/resources", query)
-    if context.raw(found):
+    if context.raw(found, oldform.resources):
         return Exit.OK
     return _table(context, options, found)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.text import Text
 
+from bollard.cli import oldform
 from bollard.cli.context import Context
 from bollard.cli.exits import Exit, Stop
 from bollard.cli.grammar import Noun, Verb, arg
@@ -58,7 +59,7 @@ def _delete(context: Context, options: argparse.Namespace) -> int:
 def _list(context: Context, options: argparse.Namespace) -> int:
     query = {"resource_definitions": options.resource_definitions, "props": props_filter(options)}
     found = items_of(context, options, "/v1/resource-definitions", query)
-    if context.raw(found):
+    if context.raw(found, oldform.definitions):
         return Exit.OK
     rows = []
     for item in found:

@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.text import Text
 
+from bollard.cli import oldform
 from bollard.cli.context import Context
 from bollard.cli.exits import Exit
 from bollard.cli.grammar import PASTABLE, Noun, Verb, arg
@@ -75,7 +76,7 @@ def _create_ebs(context: Context, options: argparse.Namespace) -> int:
 def _list(context: Context, options: argparse.Namespace) -> int:
     query = {"nodes": options.nodes, "storage_pools": options.storage_pools, "props": props_filter(options)}
     pools = items_of(context, options, "/v1/view/storage-pools", query)
-    if context.raw(pools):
+    if context.raw(pools, oldform.pools):
         return Exit.OK
     columns = (
         "StoragePool",

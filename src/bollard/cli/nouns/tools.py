@@ -3,12 +3,13 @@
 import argparse
 from collections.abc import Iterator, Sequence
 
-from bollard.cli.completion import bash_script, words_after, zsh_script
+from bollard.cli.completion import bash_script, names_wanted, words_after, zsh_script
 from bollard.cli.context import Context
 from bollard.cli.exits import Exit
 from bollard.cli.grammar import Noun, Verb, arg
 from bollard.cli.listing import FROM_FILE, items_of
 from bollard.cli.sizes import parse_kib
+from bollard.client.rest import BadReply, NoController, TimedOut
 
 
 def _demo(_context: Context, options: argparse.Namespace) -> int:
@@ -35,9 +36,29 @@ def _completion(context: Context, options: argparse.Namespace) -> int:
 def _complete(context: Context, options: argparse.Namespace) -> int:
     from bollard.cli.nouns import NOUNS  # noqa: PLC0415  # this module is part of that table
 
-    for word in words_after(NOUNS, options.words):
+    kind = names_wanted(NOUNS, options.words)
+    for word in (*words_after(NOUNS, options.words), *(_names(context, kind) if kind else ())):
         context.show.line(word)
     return Exit.OK
+
+
+_LISTS = {
+    "nodes": ("/v1/nodes", "name"),
+    "resource-definitions": ("/v1/resource-definitions", "name"),
+    "resource-groups": ("/v1/resource-groups", "name"),
+    "storage-pools": ("/v1/storage-pool-definitions", "storage_pool_name"),
+}
+
+
+def _names(context: Context, kind: str) -> list[str]:
+    """Names of objects that are there; none when nobody can be asked: a shell waits for this."""
+    path, member = _LISTS[kind]
+    try:
+        reply = context.client.get(path)
+    except (NoController, TimedOut, BadReply):
+        return []
+    found = reply.body if reply.ok and isinstance(reply.body, list) else []
+    return sorted(str(item[member]) for item in found if member in item)
 
 
 def _help(context: Context, options: argparse.Namespace) -> int:

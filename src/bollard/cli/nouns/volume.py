@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.text import Text
 
+from bollard.cli import oldform
 from bollard.cli.context import Context
 from bollard.cli.exits import Exit
 from bollard.cli.grammar import PASTABLE, Noun, Verb, arg
@@ -34,7 +35,7 @@ def list_volumes(context: Context, options: argparse.Namespace) -> int:
     """The volume table, also behind `resource list-volumes`."""
     query = {"nodes": options.nodes, "resources": options.resources, "storage_pools": options.storage_pools}
     found = items_of(context, options, "/v1/view/resources", query)
-    if context.raw(found):
+    if context.raw(found, oldform.resources):
         return Exit.OK
     pairs = [
         (item, volume)

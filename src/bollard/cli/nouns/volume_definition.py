@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.text import Text
 
+from bollard.cli import oldform
 from bollard.cli.context import Context
 from bollard.cli.exits import Exit
 from bollard.cli.grammar import Noun, Verb, arg
@@ -62,7 +63,7 @@ def _modify_passphrase(context: Context, options: argparse.Namespace) -> int:
 def _list(context: Context, options: argparse.Namespace) -> int:
     query = {"resource_definitions": options.resource_definitions, "with_volume_definitions": True}
     found = context.fetch("/v1/resource-definitions", query)
-    if context.raw(found):
+    if context.raw(found, oldform.definitions):
         return Exit.OK
     rows, items = [], []
     for item in found:
