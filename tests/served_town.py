@@ -14,8 +14,8 @@ from recorded import Town
 class Server:
     """A controller with three instant satellites in a thread of its own."""
 
-    def __init__(self) -> None:
-        self.sock = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, port: int) -> None:
+        self.sock = socket.create_server(("127.0.0.1", port))
         self.port = self.sock.getsockname()[1]
         self.ready = threading.Event()
         self.server: uvicorn.Server | None = None
@@ -36,9 +36,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def served() -> Iterator[int]:
-    """The port of a controller that is ended afterwards."""
-    server = Server()
+def served(port: int = 0) -> Iterator[int]:
+    """The port of a controller that is ended afterwards; OSError when the wanted one is taken."""
+    server = Server(port)
     server.thread.start()
     assert server.ready.wait(10)
     yield server.port
