@@ -18,6 +18,17 @@ class LayerKind(StrEnum):
     STORAGE = "STORAGE"
 
 
+class ReplicationKind(StrEnum):
+    """What runs the DRBD layer of a resource on a node: three implementations of one layer."""
+
+    USER = "user"
+    """The data process, in user space."""
+    DRBD9 = "drbd9"
+    """The kernel's DRBD 9 module."""
+    DRBD84 = "drbd84"
+    """The in-tree DRBD 8.4 module: two nodes, no quorum."""
+
+
 class ProviderKind(StrEnum):
     """Providers of a storage pool, as the API names them."""
 

@@ -3,8 +3,7 @@
 import msgspec
 
 from bollard.domain.ids import ResourceName, Uuid
-from bollard.domain.layers import LayerKind
-from bollard.domain.targets import ReplicationKind
+from bollard.domain.layers import LayerKind, ReplicationKind
 
 
 class LocalLayer(msgspec.Struct, frozen=True):

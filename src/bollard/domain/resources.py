@@ -5,7 +5,7 @@ from enum import StrEnum
 import msgspec
 
 from bollard.domain.ids import GroupName, Key, NodeName, ResourceName, Uuid, key_of
-from bollard.domain.layers import LayerKind
+from bollard.domain.layers import LayerKind, ReplicationKind
 from bollard.domain.nodes import Props
 
 
@@ -215,6 +215,8 @@ class Resource(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind"
     tcp_ports: tuple[int, ...] = ()
     peer_slots: int | None = None
     create_timestamp_ms: int = 0
+    implementation: ReplicationKind = ReplicationKind.USER
+    """What runs its DRBD layer."""
     made_by: str = "user"
     """user, autoplacer, auto-diskful or tie-breaker: what automatics may take away again."""
 

@@ -3,8 +3,7 @@
 import msgspec
 
 from bollard.domain.ids import NodeName, ResourceName, Uuid
-from bollard.domain.layers import LayerKind, ProviderKind
-from bollard.domain.targets import ReplicationKind
+from bollard.domain.layers import LayerKind, ProviderKind, ReplicationKind
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -107,6 +106,8 @@ class SeenResource(msgspec.Struct, frozen=True, omit_defaults=True):
     peers: tuple[SeenPeer, ...] = ()
     verify: SeenVerify | None = None
     snapshot: SeenSnapshot | None = None
+    implementation: ReplicationKind = ReplicationKind.USER
+    """What runs its DRBD layer now."""
     problem: Problem | None = None
 
 

@@ -6,8 +6,9 @@ A step names what it touches by uuid, so that a name that is used again can neve
 import msgspec
 
 from bollard.domain.ids import ResourceName, SnapshotName, Uuid
+from bollard.domain.layers import ReplicationKind
 from bollard.domain.nodes import Props
-from bollard.domain.targets import ReplicationKind, TargetResource
+from bollard.domain.targets import TargetResource
 
 
 class CreateBacking(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):

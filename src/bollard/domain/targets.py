@@ -9,7 +9,7 @@ from enum import StrEnum
 import msgspec
 
 from bollard.domain.ids import Key, NodeName, ResourceName, SnapshotName, Uuid, key_of
-from bollard.domain.layers import LayerKind, ProviderKind
+from bollard.domain.layers import LayerKind, ProviderKind, ReplicationKind
 from bollard.domain.nodes import Props
 from bollard.domain.resources import DiskKind, RestoreFrom, Tombstone
 
@@ -21,17 +21,6 @@ class TargetPool(msgspec.Struct, frozen=True, omit_defaults=True):
     uuid: Uuid
     provider: ProviderKind
     props: Props = {}
-
-
-class ReplicationKind(StrEnum):
-    """What runs the DRBD layer of a resource on a node: three implementations of one layer."""
-
-    USER = "user"
-    """The data process, in user space."""
-    DRBD9 = "drbd9"
-    """The kernel's DRBD 9 module."""
-    DRBD84 = "drbd84"
-    """The in-tree DRBD 8.4 module: two nodes, no quorum."""
 
 
 class TargetLayer(msgspec.Struct, frozen=True, omit_defaults=True):

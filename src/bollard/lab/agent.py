@@ -1,15 +1,18 @@
 """Runs inside a node, with nothing but the standard library: executes commands that the host sends.
 
 One connection a command. Request: one JSON line {argv, stdin (base64), background}. Answer: one JSON line
-{code, stdout, stderr} with base64 texts. It listens on the control network only.
+{code, stdout, stderr} with base64 texts. `@read PATH` and its like take no
+process. It listens on the control network only.
 """
 
 import base64
 import json
+import os
 import socketserver
 import subprocess
 
 PORT = 7077
+_FILES = ("@read", "@write", "@remove", "@list")
 
 
 class _Handler(socketserver.StreamRequestHandler):
@@ -23,6 +26,8 @@ class _Handler(socketserver.StreamRequestHandler):
 def _execute(request: dict[str, object]) -> dict[str, object]:
     argv = [str(word) for word in list(request["argv"])]  # type: ignore[call-overload]  # a JSON list
     try:
+        if argv[0] in _FILES:
+            return _on_file(argv, base64.b64decode(str(request.get("stdin") or "")))
         if request.get("background"):
             process = subprocess.Popen(
                 argv,
@@ -37,6 +42,25 @@ def _execute(request: dict[str, object]) -> dict[str, object]:
     except OSError as error:
         return {"code": 127, "stdout": "", "stderr": _text(str(error).encode())}
     return {"code": done.returncode, "stdout": _text(done.stdout), "stderr": _text(done.stderr)}
+
+
+def _on_file(argv: list[str], data: bytes) -> dict[str, object]:
+    """Small files without a process, of which each costs a node 20 ms and more."""
+    path, said = argv[1], b""
+    match argv[0]:
+        case "@read":
+            with open(path, "rb") as file:  # noqa: PTH123  # pathlib is slow to load here
+                said = file.read()
+        case "@write":
+            fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, int(argv[2], 8))
+            with open(fd, "wb") as file:  # noqa: PTH123
+                file.write(data)
+            os.replace(path + ".new", path)  # noqa: PTH105
+        case "@remove":
+            os.unlink(path)  # noqa: PTH108
+        case "@list":
+            said = "\n".join(sorted(os.listdir(path))).encode()  # noqa: PTH208
+    return {"code": 0, "stdout": _text(said), "stderr": ""}
 
 
 def _text(data: bytes) -> str:

@@ -27,6 +27,7 @@ from bollard.planning.upkeep import (
     auto_evict,
     balance,
     block_size,
+    implementation,
     resync_after,
     verify_algorithm,
 )
@@ -81,7 +82,7 @@ def _keep_up(draft: Draft, key: Key, *, balanced: bool) -> None:
             settle(draft, definition)
 
 
-_UPKEEP = (auto_diskful.settle, verify_algorithm.settle, block_size.settle)
+_UPKEEP = (auto_diskful.settle, verify_algorithm.settle, block_size.settle, implementation.settle)
 
 
 def _finish_tombstones(draft: Draft, keys: set[Key] | None) -> None:

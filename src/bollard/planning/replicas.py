@@ -5,7 +5,7 @@ import msgspec
 from bollard.domain import props
 from bollard.domain.errors import Exhausted, Invalid, NotFound, Subject
 from bollard.domain.ids import DISKLESS_POOL, key_of
-from bollard.domain.layers import DEFAULT_STACK, LayerKind, ProviderKind
+from bollard.domain.layers import DEFAULT_STACK, LayerKind, ProviderKind, ReplicationKind
 from bollard.domain.nodes import Node, Props, StoragePool
 from bollard.domain.resources import (
     DiskKind,
@@ -17,7 +17,7 @@ from bollard.domain.resources import (
     VolumeOnNode,
 )
 from bollard.domain.seen import SeenResource
-from bollard.planning import allocate, effective, sizes
+from bollard.planning import allocate, effective, implementation, sizes
 from bollard.planning.draft import Draft
 from bollard.planning.layers import drbd
 from bollard.planning.world import World
@@ -285,6 +285,9 @@ def add(
         tcp_ports=_ports(draft, node, ports) if with_drbd else (),
         peer_slots=sizes.peer_slots_of(draft.cluster, definition) if with_drbd else None,
         create_timestamp_ms=draft.world.now_ms,
+        implementation=implementation.choose(draft, definition, node.name, disk, pools.values())
+        if with_drbd
+        else ReplicationKind.USER,
         made_by=made_by,
     )
     resource = _with_volumes(draft, resource, definition.volumes, pools, day0=day0)

@@ -289,6 +289,7 @@ def _replication(
         if definition.verify_finished >= definition.verify_request
         else definition.verify_request,
         options=options,
+        implementation=resource.implementation,
     )
 
 

@@ -5,7 +5,7 @@ from bollard.domain.answers import Entry, Operation
 from bollard.domain.errors import Exhausted, Subject
 from bollard.domain.ids import NodeName
 from bollard.domain.resources import DiskKind, Resource, ResourceDefinition, SelectFilter
-from bollard.planning import effective, entries, placement, quorum, replicas
+from bollard.planning import effective, entries, implementation, placement, quorum, replicas
 from bollard.planning.draft import Draft
 
 __all__ = ["settle"]
@@ -37,6 +37,8 @@ def settle(draft: Draft, definition: ResourceDefinition, *, freed: tuple[NodeNam
 
 def _needed(draft: Draft, definition: ResourceDefinition, resources: list[Resource]) -> bool:
     maps = (definition.props, draft.group_of(definition).props, draft.controller_props())
+    if implementation.is_drbd84(resources):
+        return False
     if not props.AUTO_TIEBREAKER.truth(*maps):
         return False
     if quorum.set_by_user(draft, definition) and props.QUORUM.found(*maps) != quorum.MAJORITY:

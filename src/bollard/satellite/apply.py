@@ -5,7 +5,7 @@ from typing import assert_never
 
 from bollard.domain.errors import Subject
 from bollard.domain.ids import Key, Uuid, key_of
-from bollard.domain.layers import LayerKind
+from bollard.domain.layers import LayerKind, ReplicationKind
 from bollard.domain.steps import (
     ConfigureReplication,
     CreateBacking,
@@ -25,7 +25,7 @@ from bollard.domain.steps import (
     Step,
     TakeSnapshot,
 )
-from bollard.domain.targets import ReplicationKind, TargetPool, TargetResource
+from bollard.domain.targets import TargetPool, TargetResource
 from bollard.satellite import layering
 from bollard.satellite.drivers import PROVIDERS, REPLICATION, Provider
 from bollard.satellite.host.base import BackingSeen, Host, HostError, Marks

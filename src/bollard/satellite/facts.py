@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Final
 
 import bollard
-from bollard.domain.layers import LayerKind, ProviderKind
+from bollard.domain.layers import LayerKind, ProviderKind, ReplicationKind
 from bollard.domain.seen import Capabilities
-from bollard.domain.targets import ReplicationKind
 from bollard.satellite.drivers import DEVICE_LAYERS, LAYERS, PROVIDERS
 from bollard.satellite.host.base import KernelFacts
 from bollard.satellite.probing import LAYER_NEEDS, PROVIDER_NEEDS, Needs, lacking

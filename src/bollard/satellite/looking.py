@@ -3,7 +3,8 @@
 import msgspec
 
 from bollard.domain.ids import DISKLESS_POOL, Key, key_of
-from bollard.domain.targets import ReplicationKind, TargetResource
+from bollard.domain.layers import ReplicationKind
+from bollard.domain.targets import TargetResource
 from bollard.satellite import layering
 from bollard.satellite.apply import pool_of
 from bollard.satellite.drivers import REPLICATION

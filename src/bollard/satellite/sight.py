@@ -6,10 +6,11 @@ from urllib.parse import quote
 import msgspec
 
 from bollard.domain.ids import ResourceName, Uuid
+from bollard.domain.layers import ReplicationKind
 from bollard.domain.local import Local, LocalEngine, LocalExport
 from bollard.domain.resources import Tombstone
 from bollard.domain.seen import Problem, SeenResource, SeenSnapshot, SeenVerify, SeenVolume
-from bollard.domain.targets import ReplicationKind, TargetResource, TargetVolume
+from bollard.domain.targets import TargetResource, TargetVolume
 from bollard.domain.units import KIB
 from bollard.satellite.host.base import BackingSeen, SnapshotSeen
 from bollard.satellite.tools.drbd_status import DeviceStatus, ResourceStatus, seen_peers, suspended
@@ -108,6 +109,7 @@ def seen_of(
         ),
         peers=seen_peers(status) if status is not None else (),
         verify=verify if status is not None else None,
+        implementation=sight.kind,
         snapshot=snapshot,
         problem=problem,
     )

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bollard.domain.ids import Key, Uuid
+from bollard.domain.layers import ReplicationKind
 from bollard.domain.seen import Problem, SeenSnapshot
 from bollard.domain.steps import DropSnapshot, TakeSnapshot
-from bollard.domain.targets import ReplicationKind, SnapshotStage, TargetResource, TargetSnapshot
+from bollard.domain.targets import SnapshotStage, TargetResource, TargetSnapshot
 from bollard.satellite.apply import Pools, apply
 from bollard.satellite.drivers import REPLICATION, Freeze, Suspends
 from bollard.satellite.host.base import Host, HostError

@@ -18,7 +18,7 @@ from bollard.domain.layers import LayerKind, complete_stack, layer_kind
 from bollard.domain.procedures import Procedure, Verb
 from bollard.domain.props import Scope
 from bollard.domain.resources import ResourceDefinition
-from bollard.planning import entries, replicas
+from bollard.planning import entries, implementation, replicas
 from bollard.planning.decide import external_names, properties
 from bollard.planning.decide.groups import checked_peer_slots
 from bollard.planning.decide.outcome import outcome
@@ -209,6 +209,7 @@ def _modify(command: ModifyDefinition, draft: Draft) -> Decision:
     if command.drbd_port is not None:
         changed = msgspec.structs.replace(changed, drbd_port=_port(command.drbd_port))
     draft.put(changed)
+    implementation.check(draft, changed)
     said.append(
         entries.modified(
             Subject.RESOURCE_DEFINITION,

@@ -6,7 +6,7 @@ Verbs are repeatable and say whether they changed anything. None keeps state, re
 from collections.abc import Mapping
 from typing import Final, Protocol, runtime_checkable
 
-from bollard.domain.layers import LayerKind, ProviderKind
+from bollard.domain.layers import LayerKind, ProviderKind, ReplicationKind
 from bollard.domain.seen import SeenPool
 from bollard.domain.steps import (
     CreateBacking,
@@ -18,7 +18,7 @@ from bollard.domain.steps import (
     RestoreBacking,
     TakeSnapshot,
 )
-from bollard.domain.targets import ReplicationKind, TargetLayer, TargetPool, TargetResource
+from bollard.domain.targets import TargetLayer, TargetPool, TargetResource
 from bollard.satellite.drivers.cache import Cache
 from bollard.satellite.drivers.diskless import Diskless
 from bollard.satellite.drivers.drbd_kernel import Drbd9, Drbd84

@@ -10,10 +10,10 @@ import msgspec
 
 from bollard.domain.errors import Subject
 from bollard.domain.ids import key_of
-from bollard.domain.layers import LayerKind
+from bollard.domain.layers import LayerKind, ReplicationKind
 from bollard.domain.seen import Problem
 from bollard.domain.steps import CreateMetadata, ResizeReplication
-from bollard.domain.targets import ReplicationKind, TargetResource
+from bollard.domain.targets import TargetResource
 from bollard.planning.diff import fingerprint
 from bollard.satellite.host.base import BackingSeen, Cmd, Host, HostError, Kernel
 from bollard.satellite.host.running import Running
@@ -62,8 +62,10 @@ class _Kernel:
         await kernel.tool(Cmd((*where, "create-md", *count), timeout_s=_LONG_S), step.resource)
         if step.current_gi is not None:
             text = dump_of(kind, current_gi=step.current_gi, size_kib=step.size_kib, peer_slots=slots)
-            restore = (*where, "restore-md", "/proc/self/fd/0")
-            await kernel.tool(Cmd(restore, stdin=text.encode(), timeout_s=_LONG_S), step.resource)
+            dump = f"{kernel.folder}/{step.resource}-{step.number}.metadata"
+            await host.files.write(dump, text.encode(), 0o600)  # the tool cannot read it from a pipe
+            await kernel.tool(Cmd((*where, "restore-md", dump), timeout_s=_LONG_S), step.resource)
+            await host.files.remove(dump)
         return True
 
     async def open(
@@ -112,7 +114,17 @@ class _Kernel:
             )
         if any(one.connection_state != "Connected" for one in status.connections):
             argv.append("--assume-peer-has-space=yes")
-        await kernel.tool(Cmd(tuple(argv), timeout_s=_LONG_S), name)
+        resize = Cmd(tuple(argv), timeout_s=_LONG_S)
+        in_use = status.role == "Primary" or any(one.peer_role == "Primary" for one in status.connections)
+        if self.implementation is ReplicationKind.DRBD84 and not in_use:
+            # DRBD 8.4 resizes only where one node is Primary: this one, for the moment.
+            await kernel.tool(Cmd(("drbdsetup", "primary", str(device.minor))), name)
+            try:
+                await kernel.tool(resize, name)
+            finally:
+                await kernel.tool(Cmd(("drbdsetup", "secondary", str(device.minor))), name)
+            return True
+        await kernel.tool(resize, name)
         return True
 
     async def close(self, name: str, host: Host) -> bool:

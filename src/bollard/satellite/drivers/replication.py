@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from bollard.domain.layers import LayerKind
+from bollard.domain.layers import LayerKind, ReplicationKind
 from bollard.domain.steps import CreateMetadata, ResizeReplication
-from bollard.domain.targets import ReplicationKind, TargetResource
+from bollard.domain.targets import TargetResource
 from bollard.domain.units import KIB
 from bollard.satellite.host.base import BackingSeen, Freeze, Host, HostError
 from bollard.satellite.host.running import Running

@@ -11,10 +11,9 @@ import msgspec
 
 from bollard.domain.errors import DomainError, Subject
 from bollard.domain.ids import Uuid
-from bollard.domain.layers import LayerKind
+from bollard.domain.layers import LayerKind, ReplicationKind
 from bollard.domain.local import LocalBacking, LocalSnapshot
 from bollard.domain.seen import Problem
-from bollard.domain.targets import ReplicationKind
 from bollard.satellite.host.shared import Shared
 from bollard.satellite.tools.drbd_status import ResourceStatus
 from bollard.wire.engine import Event, Reply, Request

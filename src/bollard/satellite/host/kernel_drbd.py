@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Final
 
 from bollard.domain.errors import Subject
+from bollard.domain.layers import ReplicationKind
 from bollard.domain.ports import Clock
-from bollard.domain.targets import ReplicationKind
 from bollard.satellite.host.base import Cmd, Done, Files, Follower, HostError, KernelFacts, Runner
 from bollard.satellite.tools.drbd_conf import OPTIONS_84, Allowed
 from bollard.satellite.tools.drbd_events import KernelModel, model_of, parse_event

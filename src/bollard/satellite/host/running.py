@@ -2,8 +2,8 @@
 
 import msgspec
 
+from bollard.domain.layers import ReplicationKind
 from bollard.domain.seen import Problem
-from bollard.domain.targets import ReplicationKind
 from bollard.satellite.tools.drbd_status import ResourceStatus
 from bollard.wire.engine import ResourceSpec
 

@@ -6,7 +6,7 @@ two such devices connect as equals, without a sync and without a bit in their bi
 
 from typing import Final
 
-from bollard.domain.targets import ReplicationKind
+from bollard.domain.layers import ReplicationKind
 
 __all__ = ["dump_of", "format_of"]
 

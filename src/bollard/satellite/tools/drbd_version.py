@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from bollard.domain.targets import ReplicationKind
+from bollard.domain.layers import ReplicationKind
 
 __all__ = ["kernel_version", "kind_of", "option_names", "utils_version"]
 
