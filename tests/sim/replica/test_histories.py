@@ -9,11 +9,19 @@ from bollard.sim.replica.history import run_history
 
 COUNT = int(os.environ.get("BOLLARD_REPLICA_HISTORIES", "60"))
 GROUP = 20
-KEPT = [
-    (int(words[0]), int(words[1]), words[2:] == ["disks"])
+LINES = [
+    words
     for words in map(str.split, (Path(__file__).parent / "kept_seeds.txt").read_text().splitlines())
     if words and not words[0].startswith("#")
 ]
+KEPT = [(int(words[0]), int(words[1]), "disks" in words) for words in LINES if "nodes" not in words[-1]]
+KEPT_WIDER = [
+    (int(words[0]), int(words[1]), *map(int, words[-1].removeprefix("nodes=").split("+")))
+    for words in LINES
+    if "nodes" in words[-1]
+]
+WIDER = [(3, 0, COUNT // 2), (3, 1, COUNT // 6), (4, 0, COUNT // 10)]
+"""Disks, nodes without one, histories: they cost a second each."""
 
 
 @pytest.mark.parametrize("disk_faults", [False, True], ids=["disks-live", "disks-fail"])
@@ -32,6 +40,30 @@ def test_acknowledged_writes_survive_and_nodes_agree_again(first: int, disk_faul
 @pytest.mark.parametrize(("seed", "steps", "disk_faults"), KEPT)
 def test_seeds_that_failed_once(seed: int, steps: int, disk_faults: bool, short_way: bool) -> None:
     run_history(seed, steps, disk_faults=disk_faults, short_way=short_way)
+
+
+@pytest.mark.parametrize(
+    ("diskful", "witnesses", "first", "count"),
+    [
+        (diskful, witnesses, first, min(10, count - first))
+        for diskful, witnesses, count in WIDER
+        for first in range(0, count, 10)
+    ],
+)
+def test_more_copies_survive_what_they_promise_and_agree_again(
+    diskful: int, witnesses: int, first: int, count: int
+) -> None:
+    acknowledged = 0
+    for seed in range(3000 + first, 3000 + first + count):
+        short_way = seed % 2 == 1
+        report = run_history(seed, 30, diskful=diskful, witnesses=witnesses, short_way=short_way)
+        acknowledged += report.acknowledged
+    assert acknowledged > 0
+
+
+@pytest.mark.parametrize(("seed", "steps", "diskful", "witnesses"), KEPT_WIDER)
+def test_seeds_of_more_copies_that_failed_once(seed: int, steps: int, diskful: int, witnesses: int) -> None:
+    run_history(seed, steps, diskful=diskful, witnesses=witnesses)
 
 
 def test_a_seed_repeats_itself() -> None:

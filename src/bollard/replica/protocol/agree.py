@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bollard.domain.units import SECTOR_BYTES
 from bollard.replica.protocol import packets as p
 from bollard.replica.protocol.config import QUORUM_OFF
+from bollard.replica.protocol.dialect import Feature
 from bollard.replica.protocol.errors import ProtocolError
 from bollard.replica.protocol.generations import connect_in_sync, owes_unmarked, set_current
 from bollard.replica.protocol.generations84 import side84
@@ -41,6 +42,7 @@ class Agreement:
             return
         peer.handshake_sent = True
         options = self.core.options
+        self.r.reconcile.tell(peer)
         for volume in self.core.volumes.values():
             device = peer.devices[volume.number]
             settings = p.SyncParam89(
@@ -90,8 +92,13 @@ class Agreement:
                 node_id=self.core.node_id, current=volume.exposed_uuid, disk=volume.disk, role=self.core.role
             )
         nodes = [node for node, entry in enumerate(superblock.peers) if entry.bitmap_index >= 0]
-        flags = UuidFlag.STABLE
+        flags = UuidFlag.NONE
+        # What kernels would make of these two is another story: to them all our data is final.
+        ours = bool(peer.dialect.features & Feature.KEEPS_LEFTOVERS)
         for flag, holds in (
+            (UuidFlag.STABLE, not ours or self.r.sources.stable(peer)),
+            (UuidFlag.DISKLESS_PRIMARY, ours and self.r.sources.shares_diskless(volume, peer)),
+            (UuidFlag.SYNC_TARGET, ours and self.r.sources.syncing(volume, but=device) is not None),
             (UuidFlag.DISCARD_MY_DATA, peer.discard_my_data),
             (UuidFlag.CRASHED_PRIMARY, volume.crashed_primary),
             (UuidFlag.INCONSISTENT, volume.disk == DiskState.INCONSISTENT),
@@ -111,6 +118,7 @@ class Agreement:
             role=self.core.role,
             resolve_conflicts=peer.resolve_conflicts,
             quorum=volume.quorum,
+            lost_primary=self.core.lost,
         )
         return side if peer.dialect.drbd9 else side84(side, peer.node_id)
 
@@ -130,6 +138,7 @@ class Agreement:
             role=word.role,
             resolve_conflicts=not device.peer.resolve_conflicts,
             quorum=word.quorum,
+            lost_primary=device.peer.told_lost,
         )
 
     # -- listening
@@ -206,6 +215,8 @@ class Agreement:
             if others:
                 self._two_primaries(peer)
                 return Vote.NO
+        if self.r.reconcile.busy_with(peer):
+            return Vote.RETRY
         for device in peer.devices.values():
             device.plan = None
             if not self.r.sizing.fits(device):
@@ -240,7 +251,9 @@ class Agreement:
         ):
             self.r.rotation.rotate_now(volume)
             return Vote.RETRY
-        if decision.strategy is Strategy.RETRY_CONNECT:
+        if decision.strategy is Strategy.RETRY_CONNECT or self.r.sources.yields_to(device, decision):
+            return Vote.RETRY
+        if decision.strategy is Strategy.NO_SYNC and sent.dirty_bits != self.my_side(device).dirty_bits:
             return Vote.RETRY
         if decision.disconnect:
             word = "split brain" if decision.split_brain else "unrelated data"
@@ -270,13 +283,17 @@ class Agreement:
         if volume.bitmap is None or device.slot < 0:
             return False
         pending = volume.need_new_uuid or bool(volume.rotating)
-        pending = pending if self.core.role == Role.PRIMARY else volume.unsettled
+        if self.core.role != Role.PRIMARY:
+            pending = volume.unsettled and not device.peer.dialect.features & Feature.KEEPS_LEFTOVERS
         return pending and volume.bitmap.count(device.slot) > 0
 
     def _owes_others(self, device: PeerDevice) -> bool:
         """The peer would get from us what an absent third node of the same generation may lack."""
         volume, bitmap = device.volume, device.volume.bitmap
         if bitmap is None or self.core.primary_peers():
+            return False
+        if device.peer.dialect.features & Feature.KEEPS_LEFTOVERS:
+            # Our bits toward the absent one will do: a new generation without quorum could part us.
             return False
         slots = {other.peer.node_id: other.slot for other in self.core.devices(volume) if other.slot >= 0}
         dirty = {node: bitmap.count(slot) for node, slot in slots.items()}
@@ -322,20 +339,26 @@ class Agreement:
                 self.r.disks.note_seen(device)
             sent = device.sent_side
             self.establish_volume(device)
+            self.r.sources.heed_voucher(device)
+            if device.peer.role == Role.PRIMARY:
+                self.r.reconcile.forget()
             if sent is None or changed_since_sent(sent, self.my_side(device)):
                 self.send_uuids(device)
+        self.r.sources.reconsider()
         self.r.news.broadcast()
         self.r.membership.update()
 
     def establish_volume(self, device: PeerDevice) -> None:
         """Carry the plan of the handshake out."""
         plan: Decision | None = device.plan
-        device.plan = None
+        device.plan = device.parked = None
         if plan is None or device.volume.bitmap is None:
             device.repl = ReplState.ESTABLISHED
             self.r.rotation.met_diskless(device)
             return
         match plan.strategy:
+            case _ if plan.parked:
+                self.r.sources.park(device, plan)
             case Strategy.SYNC_SOURCE:
                 self.r.resync.start_source(device, plan)
             case Strategy.SYNC_TARGET:
@@ -350,16 +373,17 @@ class Agreement:
         volume = device.volume
         assert volume.bitmap is not None
         assert device.uuids is not None
-        if device.slot >= 0:
+        # Between two of our own there were no bits; those that came since are about writes under way.
+        if device.slot >= 0 and not device.peer.dialect.features & Feature.KEEPS_LEFTOVERS:
             volume.bitmap.clear_all(device.slot)
         generations = connect_in_sync(self.r.disks.generations(volume), device.peer.node_id)
         if not same(generations.current, device.uuids.current):
             generations = set_current(generations, device.uuids.current, primary=False)
         volume.crashed_primary = volume.unsettled = False
-        device.was_connected = True
+        device.was_connected = device.equal = True
         self.r.disks.set_generations(volume, generations)
         if volume.disk == DiskState.CONSISTENT and device.disk >= DiskState.OUTDATED:
-            self.r.disks.set_disk(volume, DiskState.UP_TO_DATE)
+            self.r.promotion.trust(volume)
         else:
             self.r.news.follow_peer(device)
         if device.disk in (DiskState.CONSISTENT, DiskState.OUTDATED) and volume.disk == DiskState.UP_TO_DATE:

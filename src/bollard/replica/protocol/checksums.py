@@ -36,13 +36,17 @@ class Checksums:
 
     # -- the target
 
-    def choose(self, device: PeerDevice, *, full: bool) -> Digest | None:
+    def choose(self, device: PeerDevice, *, full: bool, checksums: bool = False) -> Digest | None:
         """The digest for a resync that begins, None when blocks are just to be fetched."""
         options = self.core.options
         uuids = device.uuids
         crashed = device.volume.crashed_primary or (
             uuids is not None and bool(uuids.flags & UuidFlag.CRASHED_PRIMARY)
         )
+        if device.other_primaries:
+            return None
+        if checksums:
+            return digest_of(options.csums_alg or "sha256")
         if options.csums_after_crash_only and (full or not crashed):
             return None
         return self._digest_of(device) if device.peer.native84 else digest_of(options.csums_alg)
@@ -87,7 +91,7 @@ class Checksums:
     def on_request(self, peer: Peer, number: int, packet: p.CsumRsRequest) -> None:
         """Requests for adjacent blocks are answered together."""
         start, size = packet.sector << 9, packet.size_bytes
-        device = self.r.resync.served(peer, number, start, size, packet.block_id)
+        device = self.r.serving.served(peer, number, start, size, packet.block_id)
         if device is None:
             return
         batch, key = self._batch, (device, peer.link)
@@ -114,7 +118,7 @@ class Checksums:
             return
         start, last = packets[0].sector << 9, packets[-1]
         size = (last.sector << 9) + last.size_bytes - start
-        self.r.resync.serve(
+        self.r.serving.serve(
             device, start, size, lambda errno, data: self._answer(device, packets, errno, data)
         )
 
@@ -128,7 +132,7 @@ class Checksums:
             start, size = packet.sector << 9, packet.size_bytes
             block = own[start - begin : start - begin + size]
             if errno or digest is None or digest(block) != packet.digest:
-                self.r.resync.reply(device, packet, errno, block)
+                self.r.serving.reply(device, packet, errno, block)
                 continue
             assert volume.bitmap is not None, "the disk was read"
             volume.bitmap.clean(device.slot, start, size)

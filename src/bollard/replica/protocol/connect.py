@@ -21,7 +21,15 @@ from bollard.replica.protocol.twopc import Transaction, Vote
 if TYPE_CHECKING:
     from bollard.replica.protocol.resource import Resource
 
-FEATURES = Feature.TRIM | Feature.THIN_RESYNC | Feature.WSAME | Feature.WZEROES | Feature.TWOPC_V2
+FEATURES = (
+    Feature.TRIM
+    | Feature.THIN_RESYNC
+    | Feature.WSAME
+    | Feature.WZEROES
+    | Feature.TWOPC_V2
+    | Feature.RECONCILE_RECONNECT
+    | Feature.KEEPS_LEFTOVERS
+)
 _SETUP_TIMEOUT_S = 5.0
 _WAITING_PING_S = 1.0
 _REFUSED_DELAY_S = 0.3
@@ -250,7 +258,7 @@ class Connector:
         if version > DRBD84 and ids != (peer.node_id, self.core.node_id):
             self.stand_alone(peer, f"it says that node {ids[0]} talks to node {ids[1]}; check the node ids")
             return
-        features = FEATURES & Feature(packet.feature_flags & 0x3FF)
+        features = FEATURES & Feature(packet.feature_flags & int(FEATURES))
         peer.native84 = version == DRBD84 and not any(ids)
         self._set_dialect(peer, Dialect(version, features if version > DRBD84 else features & FEATURES_84))
         if self.core.options.cram_hmac_alg:

@@ -24,6 +24,9 @@ class Feature(IntFlag):
     RESYNC_WITHOUT_REPLICATION = 128
     BM_BLOCK_SHIFT = 256
     RECONCILE_RECONNECT = 512
+    KEEPS_LEFTOVERS = 1 << 28
+    """Ours, unknown to kernels: bits between nodes of one generation are never dropped, and one resync at a
+    time, from a source that no Primary writes past, brings a node up to date."""
 
 
 class Dialect(msgspec.Struct, frozen=True):

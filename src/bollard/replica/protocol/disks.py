@@ -92,7 +92,7 @@ class Disks:
             self.core,
             volume,
             on_error=lambda: self.io_error(volume, "its metadata cannot be written"),
-            starved=self.r.epochs.close,
+            starved=lambda: self._starved(volume),
         )
         hot = self._replay(volume, event, superblock)
         volume.crashed_primary = bool(superblock.flags & DeviceFlag.CRASHED_PRIMARY)
@@ -111,6 +111,11 @@ class Disks:
         self._wipe_leftovers(
             volume, lambda: writer.save_bitmap(lambda: writer.write(clean, lambda: self._ready(volume)))
         )
+
+    def _starved(self, volume: Volume) -> None:
+        """No extent of the log can be given up before an epoch ends."""
+        self.r.epochs.close()
+        self.r.peer_acks.spill(volume)
 
     def _wipe_leftovers(self, volume: Volume, then: Callable[[], None]) -> None:
         """Metadata that a growth, which a crash cut off, left where users will write."""
@@ -205,6 +210,7 @@ class Disks:
         self.core.members |= superblock.members
         if not flags & DeviceFlag.CONSISTENT:
             volume.disk = DiskState.INCONSISTENT
+            volume.torn = True
         elif not flags & DeviceFlag.WAS_UP_TO_DATE:
             volume.disk = DiskState.OUTDATED
         else:
@@ -273,8 +279,14 @@ class Disks:
         volume.superblock = msgspec.structs.replace(
             superblock, current_uuid=generations.current, peers=peers, history=history
         )
-        volume.exposed_uuid = masked(generations.current)
+        self._expose(volume)
         volume.superblock_changed = True
+
+    def _expose(self, volume: Volume) -> None:
+        """Our generation is what clients see, unless they read a better copy through us."""
+        assert volume.superblock is not None
+        if self.core.role is not Role.PRIMARY or volume.disk == DiskState.UP_TO_DATE:
+            volume.exposed_uuid = masked(volume.superblock.current_uuid)
 
     def peer_disks(self, volume: Volume) -> Peers:
         """What rotation needs to know of the peers."""
@@ -361,7 +373,7 @@ class Disks:
         changed = updated != superblock or volume.superblock_changed
         volume.superblock = updated
         volume.superblock_changed = False
-        volume.exposed_uuid = masked(updated.current_uuid)
+        self._expose(volume)
         assert volume.writer is not None
         if changed or then is not None:
             volume.writer.save(then, flush_data=flush_data)
@@ -401,13 +413,13 @@ class Disks:
         primary = self.core.role == Role.PRIMARY
         volume.disk = DiskState.FAILED if failed else DiskState.DISKLESS
         volume.disk_open = False
-        volume.route = volume.absent = None
+        volume.reroute()
         self.core.out.append(a.CloseDisk(volume.number))
         writer, volume.writer = volume.writer, None
         stopped = writer.stop() if writer is not None else []
         self.r.losses.disk_lost(volume, primary=primary)
         volume.superblock = volume.bitmap = volume.log = None
-        volume.route = volume.absent = None
+        volume.reroute()
         # Peers hear of it before any further write: from then on they note what we miss.
         volume.disk = DiskState.DISKLESS
         self.r.news.broadcast(volume)

@@ -39,6 +39,7 @@ class Epochs:
             return
         epoch.closed = True
         core.epochs[epoch.number] = epoch
+        self.r.peer_acks.closed(epoch)
         core.epoch = Epoch((epoch.number + 1) & 0xFFFF_FFFF or 1)
         for peer in core.peers.values():
             sending, peer.sending = peer.sending, None
@@ -53,6 +54,9 @@ class Epochs:
         if sent is None or len(sent.ranges) != packet.set_size:
             expected = "none" if sent is None else f"{len(sent.ranges)} writes"
             raise ProtocolError("BARRIER_ACK", expected=expected, got=f"{packet.set_size} writes")
+        epoch = self.core.epochs.get(packet.barrier)
+        if epoch is not None and packet.set_size == epoch.writes:
+            epoch.stored |= 1 << peer.node_id & ~epoch.refused
         self._confirmed(peer.node_id, packet.barrier)
         self._flushes()
 
@@ -73,6 +77,8 @@ class Epochs:
             return
         core = self.core
         core.epochs.pop(epoch.number, None)
+        epoch.settled = True
+        self.r.peer_acks.settled()
         extents, epoch.extents = epoch.extents, {}
         for number, held in extents.items():
             volume = core.volumes.get(number)
@@ -129,9 +135,18 @@ class Epochs:
         peer.unacked = {}
         return dirty
 
+    def refused(self, peer: Peer) -> None:
+        """The peer does not have all that it was sent and has not confirmed yet."""
+        for number in peer.sent_epochs:
+            epoch = self.core.epochs.get(number)
+            if epoch is not None:
+                epoch.refused |= 1 << peer.node_id
+        self.core.epoch.refused |= 1 << peer.node_id
+
     def forget_device(self, device: PeerDevice) -> bool:
         """The same for one volume whose disk the peer lost; the connection goes on."""
         peer, dirty = device.peer, False
+        self.refused(peer)
         epochs = [*peer.sent_epochs.values()] + ([peer.sending] if peer.sending is not None else [])
         for sent in epochs:
             for volume, start, end in sent.ranges:

@@ -108,6 +108,12 @@ def set_primary(generations: Generations, *, primary: bool) -> Generations:
     return msgspec.structs.replace(generations, current=current)
 
 
+def knows(generations: Generations, uuid: int) -> bool:
+    """The generation is a former one, or the point at which some peer stopped."""
+    slots = (slot.bitmap_uuid for slot in generations.slots)
+    return any(same(uuid, old) for old in (*generations.history, *slots))
+
+
 # ---- new generations
 
 

@@ -18,6 +18,7 @@ from bollard.replica.protocol.uuids import JUST_CREATED, UNKNOWN, UuidFlag, mask
 _SINCE_DISK_STATES: Final = 119
 _SINCE_RECONNECT_FIRST: Final = 120
 _SINCE_CRASHED_PRIMARY: Final = 121
+_MISSED_FINISH: Final = (Rule.SYNC_SOURCE_MISSED_FINISH, Rule.SYNC_TARGET_PEER_MISSED_FINISH)
 
 
 def decide(me: Side, peer: Side, settings: Settings) -> Decision:
@@ -30,11 +31,15 @@ def decide(me: Side, peer: Side, settings: Settings) -> Decision:
     decision = compare(me, peer, settings)
     if decision.slot is not None and not settings.copy_slots:
         decision = msgspec.structs.replace(decision, slot=None, full=True)
+    if settings.features & Feature.KEEPS_LEFTOVERS and decision.rule in _MISSED_FINISH:
+        # A third node may have brought the peer up to date, from a better copy than ours.
+        decision = Decision(decision.rule, Strategy.NO_SYNC)
     decision = _prefer_better_disk(me, peer, settings, decision)
     decision = _use_leftover_bits(me, peer, settings, decision)
     if decision.strategy is Strategy.SPLIT_BRAIN:
         decision = resolve_split_brain(me, peer, settings, decision)
-    return _heed_mixtures(me, peer, apply_discard_my_data(me, peer, settings, decision))
+    decision = _heed_mixtures(me, peer, apply_discard_my_data(me, peer, settings, decision))
+    return _heed_third_nodes(me, peer, settings, decision)
 
 
 def changed_since_sent(sent: Side, now: Side) -> bool:
@@ -62,6 +67,8 @@ def compare(me: Side, peer: Side, settings: Settings) -> Decision:
         return Decision(Rule.JUST_CREATED_PEER, Strategy.SYNC_SOURCE, full=True)
     if mine == theirs:
         return _compare_equal(me, peer, settings)
+    if settings.features & Feature.KEEPS_LEFTOVERS and _took_back(me, peer):
+        return _after_taking_back(me, peer)
     return _compare_bitmaps(me, peer) or _compare_history(me, peer)
 
 
@@ -125,6 +132,22 @@ def _compare_bitmaps(me: Side, peer: Side) -> Decision | None:
     if ahead is not None:
         return Decision(Rule.BITMAP_SELF_OTHER, Strategy.SYNC_SOURCE, slot=ahead)
     return None
+
+
+def _took_back(me: Side, peer: Side) -> bool:
+    """Each knows the other's generation as a past one: one was begun without quorum, and taken back.
+
+    Nothing was acknowledged in it.
+    """
+    theirs, mine = _holds(me.history, peer.current), _holds(peer.history, me.current)
+    return (theirs and _knows(peer, me.current)) or (mine and _knows(me, peer.current))
+
+
+def _after_taking_back(me: Side, peer: Side) -> Decision:
+    """Both have all that was acknowledged; what else they have is to be made equal."""
+    i_am_source = _better(me, peer)
+    rule = Rule.HISTORY_SELF if i_am_source else Rule.HISTORY_PEER
+    return Decision(rule, _source_if(i_am_source), full=True, checksums=True)
 
 
 def _slot_match(side: Side, other: Side) -> int | None:
@@ -204,12 +227,14 @@ def _heed_mixtures(me: Side, peer: Side, decision: Decision) -> Decision:
 
 def _use_leftover_bits(me: Side, peer: Side, settings: Settings, decision: Decision) -> Decision:
     """Two survivors of one Primary: the one further on in its change stream gives the other the rest."""
+    if not decision.in_sync or not (me.dirty_bits or peer.dirty_bits):
+        return decision
+    if settings.features & Feature.KEEPS_LEFTOVERS:
+        return _settle_leftover_bits(me, peer, decision)
     doubtful = UuidFlag.CRASHED_PRIMARY | UuidFlag.PRIMARY_LOST_QUORUM
     if (
         not settings.features & Feature.RECONCILE_RECONNECT
-        or decision.strategy is not Strategy.NO_SYNC
         or not (me.disk == peer.disk == DiskState.UP_TO_DATE)
-        or not (me.dirty_bits or peer.dirty_bits)
         or me.has(doubtful)
         or peer.has(doubtful)
         or me.lost_primary is None
@@ -223,5 +248,57 @@ def _use_leftover_bits(me: Side, peer: Side, settings: Settings, decision: Decis
         i_am_source = me.lost_primary.dagtag > peer.lost_primary.dagtag
     else:
         i_am_source = me.node_id < peer.node_id
+    return _leftover(decision, i_am_source=i_am_source)
+
+
+def _settle_leftover_bits(me: Side, peer: Side, decision: Decision) -> Decision:
+    """Between two of our engines: bits are a doubt that only a resync removes, whoever set them."""
+    return _leftover(decision, i_am_source=_better(me, peer))
+
+
+def _better(me: Side, peer: Side) -> bool:
+    """Of two copies with all that was acknowledged: which one to make both.
+
+    Who is Primary; else who has the better disk; who is further on in the stream of a Primary that both lost;
+    who did not restart (writes that were not flushed are only there); who has bits.
+    """
+    lost, theirs = me.lost_primary, peer.lost_primary
+    common = lost is not None and theirs is not None and lost.node_id == theirs.node_id
+    my_reach, their_reach = (lost.dagtag, theirs.dagtag) if common and lost and theirs else (0, 0)
+    for mine, other in (
+        (me.role is Role.PRIMARY, peer.role is Role.PRIMARY),
+        (me.disk, peer.disk),
+        (my_reach, their_reach),
+        (me.has(UuidFlag.RECONNECT), peer.has(UuidFlag.RECONNECT)),
+        (bool(me.dirty_bits), bool(peer.dirty_bits)),
+    ):
+        if mine != other:
+            return mine > other
+    return me.node_id < peer.node_id
+
+
+def _leftover(decision: Decision, *, i_am_source: bool) -> Decision:
     strategy = _source_if(i_am_source)
     return msgspec.structs.replace(decision, strategy=strategy, checksums=True, basis=Basis.LEFTOVER_BITS)
+
+
+def _heed_third_nodes(me: Side, peer: Side, settings: Settings, decision: Decision) -> Decision:
+    """A node syncs from one source at a time, and from none that a Primary elsewhere writes to.
+
+    Such a Primary's writes would reach the two in different order, or one of them not at all.
+    """
+    if not settings.features & Feature.KEEPS_LEFTOVERS:
+        return decision
+    if decision.strategy not in (Strategy.SYNC_SOURCE, Strategy.SYNC_TARGET):
+        return decision
+    source, target = (me, peer) if decision.strategy is Strategy.SYNC_SOURCE else (peer, me)
+    # A Primary without a disk can be nobody's source; the target asks for positions of its stream.
+    shared = source.has(UuidFlag.DISKLESS_PRIMARY) and target.has(UuidFlag.DISKLESS_PRIMARY)
+    unstable = not source.has(UuidFlag.STABLE) and not shared
+    if not unstable and not target.has(UuidFlag.SYNC_TARGET):
+        return decision
+    if unstable and decision.basis is Basis.LEFTOVER_BITS and source.disk == target.disk:
+        # Both follow that Primary, and are compared when it is gone.
+        return msgspec.structs.replace(decision, strategy=Strategy.NO_SYNC, keep_bits=True, checksums=False)
+    basis = Basis.UNSTABLE_SOURCE if unstable else Basis.OTHER_SOURCE
+    return msgspec.structs.replace(decision, parked=True, basis=basis)

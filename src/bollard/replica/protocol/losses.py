@@ -27,6 +27,7 @@ class Losses:
             self.r.resync.stop(device)
             self.r.verify.stop(device)
             device.repl = ReplState.OFF
+            device.equal = False
             known = device.disk in (DiskState.INCONSISTENT, DiskState.OUTDATED)
             # A target of ours may have finished without our knowing: then it is as good as we are.
             if not known or device.volume.number in synced:
@@ -40,6 +41,7 @@ class Losses:
         self.r.receiver.peer_gone(peer)
         self.r.reads.peer_gone(peer)
         if was_primary and core.role != Role.PRIMARY and not core.primary_peers():
+            self.r.reconcile.primary_lost(peer)
             for volume in core.volumes.values():
                 if volume.disk == DiskState.UP_TO_DATE and not volume.config.diskless:
                     volume.doubt = True

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from bollard.replica.protocol import config
 from bollard.replica.protocol import quorum as q
-from bollard.replica.protocol.model import Volume
+from bollard.replica.protocol.model import PeerDevice, Volume
 from bollard.replica.protocol.states import DiskState, Role
 
 if TYPE_CHECKING:
@@ -26,32 +26,34 @@ class Membership:
 
     def verdict(self, volume: Volume) -> q.Verdict:
         """The present standing of one volume."""
-        options = self.core.options
         me = q.Self(
             disk=volume.disk,
             diskless=volume.config.diskless,
             had_quorum=volume.had_quorum,
             restored_alone=volume.restored_alone,
         )
-        rules = q.Rules(_setting(options.quorum), _setting(options.quorum_minimum_redundancy))
-        return q.evaluate(me, self._peers(volume), rules)
+        return q.evaluate(
+            me, tuple(self._peer(device) for device in self.core.devices(volume)), self._rules()
+        )
 
-    def _peers(self, volume: Volume) -> tuple[q.Peer, ...]:
-        found = []
-        for peer in self.core.peers.values():
-            device = peer.devices[volume.number]
-            word = device.wire_state
-            found.append(
-                q.Peer(
-                    node_id=peer.node_id,
-                    connected=peer.connected,
-                    disk=device.disk,
-                    diskless=peer.config.diskless,
-                    member=not self.core.members or bool(self.core.members >> peer.node_id & 1),
-                    quorum=bool(word is not None and word.quorum),
-                )
-            )
-        return tuple(found)
+    def _rules(self) -> q.Rules:
+        options = self.core.options
+        return q.Rules(_setting(options.quorum), _setting(options.quorum_minimum_redundancy))
+
+    def _peer(self, device: PeerDevice) -> q.Peer:
+        peer, word = device.peer, device.wire_state
+        return q.Peer(
+            node_id=peer.node_id,
+            connected=peer.connected,
+            disk=device.disk,
+            diskless=peer.config.diskless,
+            member=not self.core.members or bool(self.core.members >> peer.node_id & 1),
+            quorum=bool(word is not None and word.quorum),
+        )
+
+    def may_follow(self, device: PeerDevice) -> bool:
+        """An UpToDate peer makes an Outdated disk good only if it belongs to those who have quorum."""
+        return q.may_follow(self._peer(device), self._rules())
 
     def update(self) -> None:
         """Look again; a Primary freezes or thaws."""
@@ -59,6 +61,10 @@ class Membership:
         for volume in core.volumes.values():
             verdict = self.verdict(volume)
             volume.had_quorum = verdict.have
+            for device in self.core.devices(volume):
+                disk = q.disk_after(verdict, self._peer(device))
+                if disk != device.disk:
+                    device.disk = disk
             if verdict.have == volume.quorum:
                 continue
             volume.quorum = verdict.have
@@ -74,6 +80,7 @@ class Membership:
             self.r.news.broadcast(volume)
         self.r.rotation.reconsider()
         self.r.requests.reconsider()
+        self.r.sources.soon()
 
     def note_members(self, reachable: int) -> None:
         """A transaction was committed among these nodes."""

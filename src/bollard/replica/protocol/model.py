@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bollard.replica.protocol.bitmap_wire import BitmapReceiver
     from bollard.replica.protocol.generations import Generations
     from bollard.replica.protocol.meta_writer import MetaWriter
-    from bollard.replica.protocol.outcomes import Decision, Side
+    from bollard.replica.protocol.outcomes import Basis, Decision, LostPrimary, Side
     from bollard.replica.protocol.pulling import Target
     from bollard.replica.protocol.reads import RemoteRead
     from bollard.replica.protocol.receiver import ReceivedEpoch
@@ -68,7 +68,10 @@ class SentEpoch:
 class Epoch:
     """Writes that may reach a peer's platter in any order. Holds the activity log extents they are in."""
 
-    __slots__ = ("closed", "extents", "local_pending", "logs", "number", "peers_pending", "writes")
+    __slots__ = (
+        "closed", "dagtag", "extents", "local_pending", "logs", "number", "peers_pending", "refused",
+        "settled", "stored", "writes",
+    )  # fmt: skip
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -78,15 +81,20 @@ class Epoch:
         self.peers_pending: set[int] = set()
         self.extents: dict[int, set[int]] = {}
         self.logs: dict[int, ActivityLog] = {}
+        self.dagtag = 0
+        self.stored = 0
+        self.refused = 0
+        self.settled = False
 
 
 class Route:
     """Where the writes of a volume go now.
 
     `send` get data, `tell` only places; `slots` are the bitmap slots to mark; `flags` the data flags by node.
+    `numbered`: the writes go to several nodes, which have to know their place in our stream.
     """
 
-    __slots__ = ("flags", "send", "slots", "tell")
+    __slots__ = ("flags", "numbered", "send", "slots", "tell")
 
     def __init__(
         self,
@@ -99,6 +107,7 @@ class Route:
         self.tell = tell
         self.slots = slots
         self.flags = flags
+        self.numbered = len(send) + len(tell) > 1 or bool(slots and send)
 
 
 class PeerDevice:
@@ -118,6 +127,10 @@ class PeerDevice:
         self.sent_side: Side | None = None
         self.was_connected = False
         self.plan: Decision | None = None
+        self.parked: Basis | None = None
+        self.other_primaries = 0
+        self.equal = False
+        self.patient_until_s = 0.0
         self.resync: Target | None = None
         self.bitmap_in: BitmapReceiver | None = None
         self.verify: Run | None = None
@@ -136,7 +149,7 @@ class PeerDevice:
     @repl.setter
     def repl(self, value: ReplState) -> None:
         self._repl = value
-        self.volume.route = self.volume.absent = None
+        self.volume.reroute()
 
     @property
     def disk(self) -> DiskState:
@@ -146,7 +159,7 @@ class PeerDevice:
     @disk.setter
     def disk(self, value: DiskState) -> None:
         self._disk = value
-        self.volume.route = self.volume.absent = None
+        self.volume.reroute()
 
     @property
     def slot(self) -> int:
@@ -183,6 +196,7 @@ class Volume:
         self.busy = Exclusion()
         self.route: Route | None = None
         self.absent: tuple[int, ...] | None = None
+        self.thirds: dict[int, bool] = {}
         self.need_new_uuid = False
         self.urgent_new_uuid = False
         self.force_new_uuid = False
@@ -192,6 +206,7 @@ class Volume:
         self.unsaved_bits = False
         self.unsaved_marks = False
         self.unsettled = False
+        self.torn = False
         self.lost_quorum_as_primary = False
         self.held_completions: list[WriteOp | FlushOp] = []
         self.attach_tag: int | None = None
@@ -201,6 +216,11 @@ class Volume:
         self.written_bytes = 0
         self.al_writes = 0
         self.bm_writes = 0
+
+    def reroute(self) -> None:
+        """Who gets writes may have changed: work it out anew."""
+        self.route = self.absent = None
+        self.thirds.clear()
 
 
 class Phase:
@@ -230,6 +250,9 @@ class Peer:
         self.sent_epochs: OrderedDict[int, SentEpoch] = OrderedDict()
         self.unacked: dict[int, WriteOp] = {}
         self.reads: dict[int, tuple[RemoteRead, int]] = {}
+        self.stream_dagtag = 0
+        self.unconfirmed: deque[ReceivedEpoch] = deque()
+        self.awaited: list[tuple[int, Callable[[], None]]] = []
         self.reset()
 
     def reset(self) -> None:
@@ -243,6 +266,8 @@ class Peer:
         self.native84 = False
         self.challenge = b""
         self.handshake_sent = False
+        self.sent_dagtag = -1
+        self.told_lost: LostPrimary | None = None
         self.receiving: ReceivedEpoch | None = None
         self.received_epochs: deque[ReceivedEpoch] = deque()
         self.last_heard_s = 0.0
@@ -265,7 +290,7 @@ class Peer:
     def cstate(self, value: ConnState) -> None:
         self._cstate = value
         for device in self.devices.values():
-            device.volume.route = device.volume.absent = None
+            device.volume.reroute()
 
     @property
     def connected(self) -> bool:
@@ -302,6 +327,7 @@ class Core:
         self.renegotiating: set[int] = set()
         self.starting_primary = False
         self.dagtag = 0
+        self.lost: LostPrimary | None = None
         self.members = 0
         self.changed = True
         self._tags = count(1)

@@ -53,12 +53,17 @@ class News:
             self.r.disks.refresh(volume)
         if role == Role.SECONDARY:
             self.r.receiver.primary_gone(peer)
+            self.r.sources.soon()
+        else:
+            self.r.reconcile.forget()
+            self.r.sources.reconsider()
 
     def peer_state(self, device: PeerDevice, word: StateWord) -> None:
         """A connected peer told its state."""
         self.core.changed = True
         self.peer_role(device.peer, word.role)
         before, device.disk = device.disk, word.disk
+        device.equal = device.equal and word.disk > DiskState.OUTDATED
         if word.disk >= DiskState.INCONSISTENT:
             self.r.disks.note_seen(device)
         self.r.resync.peer_moved(device, word.repl, before)
@@ -70,6 +75,9 @@ class News:
         elif before < DiskState.INCONSISTENT <= word.disk:
             self.r.losses.peer_disk_arrived(device)
         self.follow_peer(device)
+        self.r.sources.settle_slot(device)
+        if before < DiskState.CONSISTENT <= word.disk:
+            self._followed(device)
         self.r.membership.update()
 
     def follow_peer(self, device: PeerDevice) -> None:
@@ -85,9 +93,22 @@ class News:
             and volume.bitmap is not None
             and device.slot >= 0
             and not volume.bitmap.count(device.slot)
+            and self.may_follow(device)
         ):
             volume.doubt = False
             self.r.disks.set_disk(volume, DiskState.UP_TO_DATE)
+
+    def _followed(self, device: PeerDevice) -> None:
+        """The peer took its data for ours just when we wrote without it."""
+        bitmap = device.volume.bitmap
+        if self.core.role != Role.PRIMARY or bitmap is None or device.slot < 0:
+            return
+        if device.repl == ReplState.ESTABLISHED and bitmap.count(device.slot):
+            self.r.connector.renegotiate(device.peer)
+
+    def may_follow(self, device: PeerDevice) -> bool:
+        """The peer is not one that was left behind and only thinks that it is UpToDate."""
+        return self.r.membership.may_follow(device)
 
     def disk_arrived(self, volume: Volume) -> None:
         """Our own disk was attached: connected nodes must negotiate, which a new handshake does."""

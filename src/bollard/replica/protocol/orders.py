@@ -69,7 +69,7 @@ class Orders:
         self.r.connector.leave(peer)
         del self.core.peers[event.peer]
         for volume in self.core.volumes.values():
-            volume.route = volume.absent = None
+            volume.reroute()
         self.core.changed = True
         self.r.membership.update()
 

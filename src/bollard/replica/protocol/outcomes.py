@@ -108,6 +108,7 @@ class Rule(StrEnum):
     UNRELATED = "unrelated"
     SYNC_UUID_LOST_PEER = "sync-uuid-lost-peer"
     SYNC_UUID_LOST_SELF = "sync-uuid-lost-self"
+    SURVIVORS = "survivors"
 
 
 _MIRROR: Final = {
@@ -134,6 +135,8 @@ class Basis(StrEnum):
     UNSTABLE = "unstable"
     BOTH_INCONSISTENT = "both-inconsistent"
     INCONSISTENT_SOURCE = "inconsistent-source"
+    UNSTABLE_SOURCE = "unstable-source"
+    OTHER_SOURCE = "other-source"
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -143,7 +146,8 @@ class Decision(msgspec.Struct, frozen=True):
     into those for this peer, the target first clears its own (not with `keep_bits`). `if_both_failed`: the
     generations alone did not settle the direction. `split_brain`: handler initial-split-brain is due.
     `demote_loser`: the target must stop being Primary first, or else run handler pri-lost-after-sb and
-    disconnect. `checksums`: compare before sending. `number` is the rule's number in 8.4.
+    disconnect. `checksums`: compare before sending. `number` is the rule's number in 8.4. `parked`: the
+    resync has to wait, connect without it. `keep_bits` without a resync: this connection settles no bits.
     """
 
     rule: Rule
@@ -157,11 +161,16 @@ class Decision(msgspec.Struct, frozen=True):
     basis: Basis = Basis.GENERATIONS
     number: int = 0
     keep_bits: bool = False
+    parked: bool = False
 
     @property
     def in_sync(self) -> bool:
         """The data is equal: slots and bits for each other may be cleared. Two new disks leave them."""
-        return self.strategy is Strategy.NO_SYNC and self.rule is not Rule.JUST_CREATED_BOTH
+        return (
+            self.strategy is Strategy.NO_SYNC
+            and self.rule is not Rule.JUST_CREATED_BOTH
+            and not self.keep_bits
+        )
 
     @property
     def disconnect(self) -> bool:

@@ -147,6 +147,7 @@ class Promotion:
         """The role is in the superblock before a write can be acknowledged."""
         core = self.core
         core.role = Role.PRIMARY
+        self.r.reconcile.forget()
         core.changed = True
         core.log("info", "this node is Primary")
         waiting = 1
@@ -306,6 +307,15 @@ class Promotion:
 
     # -- doubts
 
+    def trust(self, volume: Volume) -> None:
+        """Our Consistent data is as good as any in reach: UpToDate, unless a better copy may be elsewhere."""
+        if self.r.membership.verdict(volume).have and not self.r.reconcile.waits_for(volume):
+            volume.doubt = False
+            self.r.disks.set_disk(volume, DiskState.UP_TO_DATE)
+        else:
+            volume.doubt = True
+            self.resolve_doubt()
+
     def resolve_doubt(self) -> None:
         """A Primary vanished: if another node still reaches one, our data is old; else it is the newest."""
         if self._resolving:
@@ -320,7 +330,12 @@ class Promotion:
         if not doubtful or core.role is Role.PRIMARY:
             return
         without_quorum = core.options.quorum != QUORUM_OFF and not all(v.quorum for v in doubtful)
-        if without_quorum or not self.r.twopc.start(self.r.changes.empty(), on_end=self._answered):
+        comparing = any(self.r.reconcile.waits_for(volume) for volume in doubtful)
+        if (
+            without_quorum
+            or comparing
+            or not self.r.twopc.start(self.r.changes.empty(), on_end=self._answered)
+        ):
             self._later()
 
     def _later(self) -> None:
@@ -333,6 +348,9 @@ class Promotion:
             return
         self.r.changes.note_members(tx.reachable, 0)
         primary = bool(tx.primaries & ~(1 << self.core.node_id))
+        if not primary and any(v.doubt and self.r.reconcile.waits_for(v) for v in self.core.volumes.values()):
+            self._later()
+            return
         for volume in self.core.volumes.values():
             if volume.doubt and volume.disk == DiskState.CONSISTENT:
                 volume.doubt = False

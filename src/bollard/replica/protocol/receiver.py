@@ -30,9 +30,16 @@ _ACK_BYTES: Final = 24
 
 
 class ReceivedEpoch:
-    """Writes between two barriers of one peer."""
+    """Writes between two barriers of one peer.
 
-    __slots__ = ("active", "barrier", "count", "flushing", "volumes")
+    With third nodes it also has their places, up to position `dagtag` of the peer's stream, and holds their
+    extents in our log, until the peer says who has them. `spilled`: the bitmap remembers them instead.
+    """
+
+    __slots__ = (
+        "active", "barrier", "confirmed_mask", "count", "dagtag", "extents", "flushing", "logs", "over",
+        "ranges", "spilled", "volumes",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.count = 0
@@ -40,12 +47,19 @@ class ReceivedEpoch:
         self.barrier: int | None = None
         self.flushing = 0
         self.volumes: set[int] = set()
+        self.ranges: list[tuple[Volume, int, int]] = []
+        self.extents: dict[Volume, set[int]] = {}
+        self.logs: dict[Volume, ActivityLog] = {}
+        self.dagtag = 0
+        self.confirmed_mask = -1
+        self.spilled = False
+        self.over = False
 
 
 class PeerWrite(RangeOp):
     """One write of a peer on its way to the local disk."""
 
-    __slots__ = ("epoch", "link", "log", "owner", "packet", "peer", "volume")
+    __slots__ = ("epoch", "link", "owner", "packet", "peer", "volume")
 
     def __init__(
         self, owner: "Receiver", peer: Peer, volume: Volume, packet: p.Data | p.Trim | p.Zeroes, length: int
@@ -57,7 +71,6 @@ class PeerWrite(RangeOp):
         self.link = peer.link
         self.volume = volume
         self.packet = packet
-        self.log: ActivityLog | None = None
         assert peer.receiving is not None
         self.epoch = peer.receiving
 
@@ -97,7 +110,7 @@ class Receiver:
         if epoch is None:
             epoch = peer.receiving = ReceivedEpoch()
         epoch.count += 1
-        self.core.dagtag += length >> 9
+        peer.stream_dagtag += length >> 9
         device = peer.devices[number]
         device.received_bytes += length
         if not volume.disk_open or volume.disk < DiskState.INCONSISTENT:
@@ -107,6 +120,12 @@ class Receiver:
         if route:
             assert volume.bitmap is not None
             volume.bitmap.mark(route, start, length)
+        thirds = volume.thirds.get(peer.node_id)
+        if thirds if thirds is not None else self.r.peer_acks.has_thirds(volume, peer):
+            if not epoch.ranges:
+                peer.unconfirmed.append(epoch)
+            epoch.ranges.append((volume, start, start + length))
+            epoch.dagtag = peer.stream_dagtag
         epoch.active += 1
         epoch.volumes.add(number)
         op = PeerWrite(self, peer, volume, packet, length)
@@ -114,39 +133,61 @@ class Receiver:
             self._ack(op, Cmd.RECV_ACK)
         if volume.busy.enter(op):
             self.write(op)
+        if peer.awaited:
+            self.got_further(peer)
+
+    def got_further(self, peer: Peer) -> None:
+        """Resync requests that waited for this position of the peer's stream; their ranges come after it."""
+        waiting, peer.awaited = peer.awaited, []
+        for dagtag, go in waiting:
+            if peer.stream_dagtag >= dagtag or peer.phase != Phase.CONNECTED:
+                go()
+            else:
+                peer.awaited.append((dagtag, go))
 
     def _log_first(self, op: PeerWrite) -> bool:
-        """Bits that are set here alone must survive a crash: then the extents go through our own log too.
+        """Bits that may have to be set here alone must survive a crash: the extents go through our log too.
 
-        True when the write has to wait for that. They are held until it is done and not to the end of the
-        epoch: evicting an extent writes its bits, and an epoch may touch more extents than the log can hold.
+        True when the write has to wait for that. The epoch holds them until the peer says who has it.
         """
-        volume = op.volume
+        volume, epoch = op.volume, op.epoch
         log, writer = volume.log, volume.writer
-        if not volume.absent or log is None or writer is None:
+        if not epoch.ranges or log is None or writer is None:
             return False
         volume.unsaved_marks = True
+        held = epoch.extents.get(volume)
+        if held is None:
+            held = epoch.extents[volume] = set()
+            epoch.logs[volume] = log
         wanted = extents_of(op.start, op.end - op.start)
-        if not log.hold_all(wanted):
-            op.log = log
+        missing = [extent for extent in wanted if extent not in held]
+        if not missing:
+            return False
+        if not log.hold_all(missing):
+            held.update(missing)
             return False
 
         def active() -> None:
             if volume.log is log:
-                op.log = log
+                self._activated(epoch, volume, log, wanted)
             self._to_disk(op)
 
         writer.activate(wanted, active)
         return True
 
     @staticmethod
-    def _release(op: PeerWrite) -> None:
-        volume, log = op.volume, op.log
-        if log is None or volume.log is not log:
-            return
-        for extent in extents_of(op.start, op.end - op.start):
-            log.release(extent)
-        if volume.writer is not None:
+    def _activated(epoch: ReceivedEpoch, volume: Volume, log: ActivityLog, extents: range) -> None:
+        """The extents are held once for this call: hand that on to the epoch, unless it is over."""
+        held = epoch.extents.setdefault(volume, set())
+        epoch.logs[volume] = log
+        for extent in extents:
+            if not log.is_active(extent):
+                continue
+            if extent in held or epoch.over:
+                log.release(extent)
+            else:
+                held.add(extent)
+        if epoch.over and volume.writer is not None:
             volume.writer.wake()
 
     def absent(self, volume: Volume) -> tuple[int, ...]:
@@ -190,7 +231,6 @@ class Receiver:
                 self.r.disks.write_failed(volume)
         elif alive and op.packet.flags & _SEND_WRITE_ACK:
             self._ack(op, Cmd.WRITE_ACK)
-        self._release(op)
         volume.busy.leave(op)
         epoch.active -= 1
         if epoch.barrier is not None and not epoch.active and alive:
@@ -251,6 +291,8 @@ class Receiver:
         """What was received goes on to the disk; nobody waits for its acknowledgement."""
         peer.receiving = None
         peer.received_epochs = deque()
+        self.r.peer_acks.writer_lost(peer)
+        self.got_further(peer)
         self.primary_gone(peer)
 
     def primary_gone(self, peer: Peer) -> None:
@@ -261,7 +303,7 @@ class Receiver:
                 writer.save_bitmap(partial(self._marks_saved, volume))
 
     def _marks_saved(self, volume: Volume) -> None:
-        if not self.core.primary_peers():
+        if not self.core.primary_peers() and not any(peer.unconfirmed for peer in self.core.peers.values()):
             volume.unsaved_marks = False
             self.r.disks.refresh(volume)
 

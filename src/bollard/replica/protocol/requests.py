@@ -222,6 +222,8 @@ class Requests:
         epoch.writes += 1
         op.block_id = core.next_op()
         route = volume.route or self.r.routes.compute(volume)
+        if route.numbered:
+            self.r.peer_acks.number(route, (op.end - op.start) >> 9)
         pending = 0
         for device in route.send:
             pending += self._send(op, device, route)
@@ -324,6 +326,7 @@ class Requests:
         if device is None or op is None:
             return
         volume = device.volume
+        self.r.epochs.refused(peer)
         if volume.bitmap is not None and device.slot >= 0:
             volume.bitmap.mark((device.slot,), op.start, op.end - op.start)
         self.r.rotation.want(volume, urgent=True)

@@ -27,14 +27,18 @@ from bollard.replica.protocol.model import Core, Peer
 from bollard.replica.protocol.news import News
 from bollard.replica.protocol.orders import Orders
 from bollard.replica.protocol.peer84 import Peer84
+from bollard.replica.protocol.peer_acks import PeerAcks
 from bollard.replica.protocol.promotion import Promotion
 from bollard.replica.protocol.reads import Reads
 from bollard.replica.protocol.receiver import Receiver
+from bollard.replica.protocol.reconcile import Reconcile
 from bollard.replica.protocol.requests import Requests, Routes
 from bollard.replica.protocol.resync import Resync
 from bollard.replica.protocol.resync84 import Resync84
 from bollard.replica.protocol.rotation import Rotation
+from bollard.replica.protocol.serving import Serving
 from bollard.replica.protocol.sizing import Sizing
+from bollard.replica.protocol.sources import Sources
 from bollard.replica.protocol.states import DiskState, Role
 from bollard.replica.protocol.status import Status
 from bollard.replica.protocol.steady import Steady
@@ -56,6 +60,9 @@ class Resource:
         self.membership = Membership(self)
         self.news = News(self)
         self.losses = Losses(self)
+        self.peer_acks = PeerAcks(self)
+        self.reconcile = Reconcile(self)
+        self.sources = Sources(self)
         self.rotation = Rotation(self)
         self.disks = Disks(self)
         self.sizing = Sizing(self)
@@ -68,6 +75,7 @@ class Resource:
         self.reads = Reads(self)
         self.receiver = Receiver(self)
         self.resync = Resync(self)
+        self.serving = Serving(self)
         self.checksums = Checksums(self)
         self.verify = Verifier(self)
         self.promotion = Promotion(self)
@@ -227,11 +235,16 @@ class Resource:
             p.Trim: receiver.on_range,
             p.Zeroes: receiver.on_range,
             p.OutOfSync: receiver.on_out_of_sync,
+            p.Dagtag: self.peer_acks.on_dagtag,
+            p.PeerAck: self.peer_acks.on_peer_ack,
+            p.PeersInSync: self.peer_acks.on_peers_in_sync,
+            p.PeerDagtag: self.reconcile.on_peer_dagtag,
             p.DataRequest: receiver.on_read,
             p.DataReply: self.reads.on_reply,
             p.NegDreply: self.reads.on_refused,
-            p.RsDataRequest: resync.on_request,
-            p.RsThinReq: resync.on_request,
+            p.RsDataRequest: self.serving.on_request,
+            p.RsThinReq: self.serving.on_request,
+            p.RsDagtagReq: self.serving.on_dagtag_request,
             p.CsumRsRequest: self.checksums.on_request,
             p.RsDataReply: resync.on_reply,
             p.RsWriteAck: resync.on_write_ack,

@@ -3,7 +3,6 @@
 A block that is being fetched is locked on the target, one that is being read for it on the source.
 """
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from bollard.replica.protocol import actions as a
@@ -11,18 +10,19 @@ from bollard.replica.protocol import packets as p
 from bollard.replica.protocol.bitmap_wire import BitmapReceiver, Runs, slot_packets, wire_bits
 from bollard.replica.protocol.checksums import GROUP_BYTES
 from bollard.replica.protocol.commands import ID_SYNCER
+from bollard.replica.protocol.dialect import Feature
 from bollard.replica.protocol.errors import ProtocolError
 from bollard.replica.protocol.events import Buffer
-from bollard.replica.protocol.exclusion import RangeCall
 from bollard.replica.protocol.generations import (
     copy_slot,
     finish_as_source,
     finish_as_target,
+    knows,
     start_as_source,
     start_as_target,
 )
 from bollard.replica.protocol.generations84 import corrected
-from bollard.replica.protocol.model import EIO, Peer, PeerDevice
+from bollard.replica.protocol.model import Peer, PeerDevice
 from bollard.replica.protocol.outcomes import Decision
 from bollard.replica.protocol.pulling import Fetch, Part, Target
 from bollard.replica.protocol.states import DiskState, ReplState
@@ -65,11 +65,12 @@ class Resync:
         )
         self.r.disks.set_generations(volume, corrected(generations, plan, peer=device.peer.node_id))
         volume.crashed_primary = volume.unsettled = False
-        if volume.disk == DiskState.CONSISTENT:
-            self.r.disks.set_disk(volume, DiskState.UP_TO_DATE)
-        self.r.disks.refresh(volume)
         device.repl = ReplState.WF_BITMAP_S
+        self.r.sources.begins(device)
         device.disk = min(device.disk, DiskState.OUTDATED)
+        if volume.disk == DiskState.CONSISTENT:
+            self.r.promotion.trust(volume)
+        self.r.disks.refresh(volume)
         device.bitmap_in = BitmapReceiver(wire_bits(bitmap))
         if old:
             self.r.news.send_state(device)
@@ -89,12 +90,14 @@ class Resync:
             fresh_uuid=self.r.rotation.fresh_uuid(),
         )
         self.r.disks.set_generations(volume, started.generations)
+        self.r.sources.becomes_target(volume)
         if plan.slot is not None and not plan.keep_bits:
             bitmap.clear_all(device.slot)
         if plan.full:
             bitmap.set_all(device.slot)
         device.repl = ReplState.WF_BITMAP_T
-        digest = self.r.checksums.choose(device, full=plan.full)
+        self.r.sources.begins(device)
+        digest = self.r.checksums.choose(device, full=plan.full, checksums=plan.checksums)
         device.resync = Target(device.peer.link, started.start_uuid, digest)
         device.bitmap_in = BitmapReceiver(wire_bits(bitmap))
         name = device.peer.config.name
@@ -254,7 +257,12 @@ class Resync:
         """The range is locked: have all of it sent."""
         block_id = self.core.next_op() if device.peer.dialect.echoes_block_ids else ID_SYNCER
         target.asked(block_id, fetch.start, fetch.end, fetch)
-        packet = p.RsDataRequest(fetch.start >> 9, block_id, fetch.end - fetch.start)
+        sector, size = fetch.start >> 9, fetch.end - fetch.start
+        packet: p.RsDataRequest | p.RsDagtagReq = p.RsDataRequest(sector, block_id, size)
+        for other in self.core.primary_peers():
+            if other is not device.peer and device.other_primaries:
+                # What it wrote and we have must not be overwritten with what the source had before.
+                packet = p.RsDagtagReq(sector, block_id, size, other.node_id, other.stream_dagtag)
         self.core.send(device.peer, packet, device.volume.number)
 
     def on_reply(self, peer: Peer, number: int, packet: p.RsDataReply) -> None:
@@ -281,7 +289,7 @@ class Resync:
     ) -> None:
         volume, size = device.volume, part.end - part.start
         if not errno and volume.bitmap is not None and self.current(device, target):
-            self._settled(device, part)
+            self._settled(device, part, written=True)
             device.resynced_bytes += size
             device.last_resync_bytes += size
             ack = p.RsWriteAck(packet.sector, packet.block_id, size)
@@ -292,14 +300,16 @@ class Resync:
         elif self.current(device, target):
             self._pull(device, target)
 
-    def _settled(self, device: PeerDevice, part: Part) -> None:
-        """The block is as the source's, and may be new to every other node: also one found equal, which an
-        interrupted resync may have written. Both bits go to the disk together.
+    def _settled(self, device: PeerDevice, part: Part, *, written: bool) -> None:
+        """The block is as the source's, and if it was not before, new to every other node.
+
+        Both bits go to the disk together: after a restart, a resync may have written what is found equal now.
         """
         volume, size = device.volume, part.end - part.start
         assert volume.bitmap is not None
-        others = [d.slot for d in self.core.devices(volume) if d is not device and d.slot >= 0]
-        volume.bitmap.mark(others, part.start, size)
+        if written or volume.torn:
+            others = [d.slot for d in self.core.devices(volume) if d is not device and d.slot >= 0]
+            volume.bitmap.mark(others, part.start, size)
         volume.bitmap.clean(device.slot, part.start, size)
 
     def on_in_sync(self, peer: Peer, number: int, packet: p.RsIsInSync) -> None:
@@ -321,7 +331,7 @@ class Resync:
         if in_sync and target.digest is None:
             raise ProtocolError("RS_IS_IN_SYNC", expected="data: no digest was sent", got="no data")
         if in_sync:
-            self._settled(device, part)
+            self._settled(device, part, written=False)
         else:
             target.failed += 1
         target.settle(packet.block_id, part, device.volume.busy)
@@ -374,16 +384,26 @@ class Resync:
             self.r.disks.set_generations(volume, generations)
         else:
             self.r.resync84.finish(device)
+        writer = volume.writer
         assert volume.bitmap is not None
-        for other in self.core.devices(volume):
-            if other is not device and other.slot >= 0 and (other.peer.node_id, UNSET) in source.bitmap_uuids:
-                volume.bitmap.clear_all(other.slot)
+        assert writer is not None
+        if not device.peer.dialect.features & Feature.KEEPS_LEFTOVERS:
+            # One of our own says itself which others are in sync.
+            for other in self.core.devices(volume):
+                shares = (other.peer.node_id, UNSET) in source.bitmap_uuids
+                if other is not device and other.slot >= 0 and shares:
+                    volume.bitmap.clear_all(other.slot)
+            self.r.peer_acks.remark(volume)
+        self.r.reconcile.finished(device.peer)
         volume.crashed_primary = volume.unsettled = False
         volume.lost_quorum_as_primary = False
-        volume.doubt = False
+        volume.doubt = volume.torn = False
         device.resync = None
-        device.was_connected = True
-        volume.disk = DiskState.UP_TO_DATE
+        device.was_connected = device.equal = True
+        # Else the source has to prove that it is not one left behind, or was not compared with all survivors.
+        ours = device.peer.dialect.features & Feature.KEEPS_LEFTOVERS
+        good = not ours or (device.disk == DiskState.UP_TO_DATE and self.r.news.may_follow(device))
+        volume.disk = DiskState.UP_TO_DATE if good else DiskState.OUTDATED
         device.repl = ReplState.ESTABLISHED
         self.core.changed = True
         self.core.log("info", f"volume {volume.number}: resync done, {device.resynced_bytes} bytes")
@@ -392,64 +412,14 @@ class Resync:
             for peer in self.core.connected_peers():
                 self.r.agree.send_uuids(peer.devices[volume.number])
             self.r.news.broadcast(volume)
+            self.r.news.follow_peer(device)
             self.r.membership.update()
+            self.r.sources.soon()
 
-        self.r.disks.refresh(volume, saved, flush_data=True)
+        # What others may lack of it must be on the disk before our generation says that we have it.
+        writer.save_bitmap(lambda: self.r.disks.refresh(volume, saved, flush_data=True))
 
     # -- the source
-
-    def on_request(self, peer: Peer, number: int, packet: p.RsDataRequest | p.RsThinReq) -> None:
-        start, size = packet.sector << 9, packet.size_bytes
-        device = self.served(peer, number, start, size, packet.block_id)
-        if device is not None:
-            self.serve(device, start, size, lambda errno, data: self.reply(device, packet, errno, data))
-
-    def served(self, peer: Peer, number: int, start: int, size: int, block_id: int) -> PeerDevice | None:
-        """The device if it can be read for a resync of the peer; else the peer was told."""
-        device = peer.devices.get(number)
-        if device is None or not 0 < size <= 1 << 20 or start + size > device.volume.size_bytes:
-            raise ProtocolError("resync request", expected="a range inside the volume", got=f"{start}+{size}")
-        if device.repl != ReplState.SYNC_SOURCE or not device.volume.disk_open:
-            self.core.send(peer, p.RsCancel(start >> 9, block_id, size), number)
-            return None
-        return device
-
-    def serve(self, device: PeerDevice, start: int, size: int, answer: Callable[[int, Buffer], None]) -> None:
-        """Read while nobody writes there; `answer(errno, data)` before somebody can, if the link stands."""
-        volume, peer, link = device.volume, device.peer, device.peer.link
-
-        def read() -> None:
-            if not volume.disk_open or peer.link != link:
-                done(EIO, b"")
-                return
-            tag = self.core.disk_tag(volume, done)
-            self.core.out.append(a.ReadDisk(tag, volume.number, start, size))
-
-        def done(errno: int, data: Buffer) -> None:
-            if peer.link == link:
-                answer(errno, data)
-            volume.busy.leave(lock)
-
-        lock = RangeCall(start, start + size, read)
-        if volume.busy.enter(lock):
-            read()
-
-    def reply(
-        self,
-        device: PeerDevice,
-        packet: p.RsDataRequest | p.RsThinReq | p.CsumRsRequest,
-        errno: int,
-        data: Buffer,
-    ) -> None:
-        """Data, or that it could not be read."""
-        peer, number = device.peer, device.volume.number
-        if errno:
-            refusal = p.NegRsDreply(packet.sector, packet.block_id, packet.size_bytes)
-            self.core.send(peer, refusal, number)
-            return
-        digest = self.r.digests.integrity(peer, data)
-        self.core.send(peer, p.RsDataReply(packet.sector, packet.block_id, 0, 0, data, digest), number)
-        device.sent_bytes += packet.size_bytes
 
     def on_write_ack(self, peer: Peer, number: int, packet: p.RsWriteAck) -> None:
         device = peer.devices.get(number)
@@ -472,7 +442,7 @@ class Resync:
             self._pull(device, target)
         if device.repl != ReplState.SYNC_SOURCE or repl != ReplState.ESTABLISHED or device.uuids is None:
             return
-        if before == DiskState.INCONSISTENT and device.disk < DiskState.UP_TO_DATE:
+        if before == DiskState.INCONSISTENT and device.disk < DiskState.OUTDATED:
             return
         volume = device.volume
         assert volume.bitmap is not None
@@ -481,10 +451,21 @@ class Resync:
         if same(generations.current, side.current):
             self.r.disks.set_generations(volume, finish_as_source(generations, side, me=self.core.node_id))
             volume.bitmap.clear_all(device.slot)
-            device.was_connected = True
+            device.was_connected = device.equal = True
             self.r.disks.refresh(volume)
+            device.repl = ReplState.ESTABLISHED
+            self.r.peer_acks.tell_in_sync(volume, device.peer)
+            self.r.sources.tell_others(device)
+        elif knows(generations, side.current):
+            # Our generation changed while it finished; all that was written since was sent to it.
+            volume.bitmap.clear_all(device.slot)
+            device.was_connected = device.equal = True
+            device.repl = ReplState.ESTABLISHED
+            self.r.rotation.tell(device)
         device.repl = ReplState.ESTABLISHED
         self.core.changed = True
+        if volume.disk == DiskState.CONSISTENT:
+            self.r.promotion.trust(volume)
         self.r.news.send_state(device)
 
     def stop(self, device: PeerDevice) -> None:

@@ -75,7 +75,8 @@ class Rotation:
     def _rotate(self, volume: Volume) -> None:
         core = self.core
         core.log("info", f"volume {volume.number}: new data generation")
-        if volume.superblock is None or volume.disk < DiskState.INCONSISTENT:
+        if volume.superblock is None or volume.disk < DiskState.UP_TO_DATE:
+            # What is here, if anything, is not what clients see: only peers can name what they are shown.
             self._rotate_remotely(volume)
             return
         volume.before_rotation = self.r.disks.generations(volume)
@@ -130,7 +131,7 @@ class Rotation:
             then()
             return
         self.r.disks.set_generations(volume, rotation.generations)
-        weak = sum(1 << node for node in rotation.marked)
+        weak = self._weak(volume)
 
         def saved() -> None:
             for peer in self.core.connected_peers():
@@ -220,6 +221,11 @@ class Rotation:
 
         self._renew(volume, saved)
 
+    def tell(self, device: PeerDevice) -> None:
+        """A peer that was being brought up to date when the generation changed may take it over now."""
+        weak = self._weak(device.volume) & ~(1 << device.peer.node_id)
+        self.r.agree.send_uuids(device, flags=int(UuidFlag.NEW_DATAGEN), weak=weak)
+
     # -- as the one who is told
 
     def peer_uuids(self, device: PeerDevice, packet: p.Uuids110) -> None:
@@ -230,8 +236,9 @@ class Rotation:
             return
         if packet.flags & UuidFlag.NEW_DATAGEN:
             self._follow(device, packet.current, packet.node_mask)
-        else:
-            self.r.news.follow_peer(device)
+        self.r.news.follow_peer(device)
+        self.r.sources.settle_slot(device)
+        self.r.sources.heed_voucher(device)
 
     def peer_current(self, device: PeerDevice, packet: p.CurrentUuid) -> None:
         """A connected peer without a disk told the generation it writes, or knows."""
@@ -243,10 +250,14 @@ class Rotation:
 
     def _follow(self, device: PeerDevice, uuid: int, weak: int) -> None:
         volume, core = device.volume, self.core
-        if volume.disk != DiskState.UP_TO_DATE or device.repl not in _FOLLOWS:
+        good = volume.disk == DiskState.UP_TO_DATE or (volume.disk == DiskState.CONSISTENT and volume.doubt)
+        if not good or device.repl not in _FOLLOWS or weak >> core.node_id & 1:
+            return
+        known = self.r.disks.generations(volume)
+        if any(same(uuid, one) for one in (known.current, *known.history)):
             return
         generations = receive_new_generation(
-            self.r.disks.generations(volume),
+            known,
             self.r.disks.peer_disks(volume),
             me=core.node_id,
             uuid=uuid,
@@ -257,8 +268,11 @@ class Rotation:
         self.r.disks.set_generations(volume, generations)
         self.r.disks.refresh(volume)
         for peer in core.connected_peers():
-            if peer is not device.peer:
-                self.r.agree.send_uuids(peer.devices[volume.number])
+            other = peer.devices[volume.number]
+            if other is device:
+                self.r.agree.send_uuids(other)
+            else:
+                self.r.agree.send_uuids(other, flags=int(UuidFlag.NEW_DATAGEN), weak=weak)
 
     def learn(self, device: PeerDevice) -> None:
         """A node without a disk remembers the newest generation it was shown."""

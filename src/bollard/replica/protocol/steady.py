@@ -45,6 +45,12 @@ Head = tuple[int, int, int, int, int, int, int, int, int]
 Target = tuple[SentEpoch, dict[int, WriteOp], int, list[Buffer]]
 
 
+def covered(held: set[int], start: int, end: int) -> bool:
+    """A write lies in one extent, which is among those held."""
+    extent = start >> _EXTENT_SHIFT
+    return extent in held and (end - 1) >> _EXTENT_SHIFT == extent
+
+
 class QuickOp(WriteOp):
     """A write that took the short way: what the rule needs of it, should something become unusual."""
 
@@ -79,12 +85,13 @@ class Batch:
 class Lane:
     """Writes of clients to one volume, until the next step of the resource. `acked`: peers answer them."""
 
-    __slots__ = ("_core", "_epoch", "_held", "_targets", "_volume", "acked")
+    __slots__ = ("_core", "_epoch", "_held", "_numbered", "_targets", "_volume", "acked")
 
-    def __init__(self, core: Core, volume: Volume, targets: list[Target]) -> None:
+    def __init__(self, core: Core, volume: Volume, targets: list[Target], numbered: list[Peer]) -> None:
         self._core = core
         self._volume = volume
         self._targets = targets
+        self._numbered = numbered
         self._epoch = core.epoch
         self._held = core.epoch.extents[volume.number]
         self.acked = sum(bool(flags & _ACKED) for _, _, flags, _ in targets)
@@ -138,6 +145,8 @@ class Lane:
         epoch.writes += len(ops)
         volume.written_bytes += total
         core.dagtag += total >> 9
+        for peer in self._numbered:
+            peer.sent_dagtag = core.dagtag
         core.running_writes += len(ops)
         return ops
 
@@ -210,6 +219,9 @@ class Steady:
         ):
             return None
         targets: list[Target] = []
+        numbered = [device.peer for device in route.send] if route.numbered else []
+        if any(peer.sent_dagtag != core.dagtag for peer in numbered):
+            return None
         for device in route.send:
             peer = device.peer
             sending = peer.sending
@@ -217,7 +229,7 @@ class Steady:
                 return None
             out = self._out.setdefault(peer.node_id, [])
             targets.append((sending, peer.unacked, route.flags[peer.node_id], out))
-        self.lanes[number] = lane = Lane(core, volume, targets)
+        self.lanes[number] = lane = Lane(core, volume, targets, numbered)
         return lane
 
     def local_failed(self, ops: list[QuickOp], errno: int) -> list[QuickOp]:
@@ -299,11 +311,14 @@ class Steady:
         buffer, at, end = reader.span()
         if end - at < _FRAME_BYTES or peer.phase != Phase.CONNECTED or peer.dialect.digest_bytes:
             return None
+        if peer.awaited:
+            return None
         unpack_from = _FRAME.unpack_from
         number = unpack_from(buffer, at)[1]
         volume = self._way(number)
         if volume is None:
             return None
+        held = self._held(peer, volume)
         batch = Batch(peer, volume)
         writes, heads, acks = batch.writes, batch.heads, []
         begin, size_bytes, hinders = at, volume.size_bytes, volume.busy.hinders
@@ -323,6 +338,7 @@ class Steady:
                 or size % 512
                 or start + size > size_bytes
                 or hinders(start, start + size)
+                or (held is not None and not covered(held, start, start + size))
             ):
                 at -= _FRAME_BYTES
                 break
@@ -345,7 +361,19 @@ class Steady:
         peer.receiving.count += writes
         peer.receiving.volumes.add(number)
         peer.devices[number].received_bytes += received_bytes
-        self.core.dagtag += received_bytes >> 9
+        peer.stream_dagtag += received_bytes >> 9
+        if peer.receiving.ranges and writes > 0:
+            volume = batch.volume
+            peer.receiving.ranges += [(volume, start, start + len(data)) for start, data in batch.writes]
+            peer.receiving.dagtag = peer.stream_dagtag
+
+    def _held(self, peer: Peer, volume: Volume) -> set[int] | None:
+        """The extents to which a write may go, as our log has them for this epoch; None: to any."""
+        thirds = volume.thirds.get(peer.node_id)
+        if not (self.r.peer_acks.has_thirds(volume, peer) if thirds is None else thirds):
+            return None
+        epoch = peer.receiving
+        return epoch.extents.get(volume, set()) if epoch is not None else set()
 
     def _way(self, number: int) -> Volume | None:
         """The volume, if a peer's write may go to its disk and nowhere else."""

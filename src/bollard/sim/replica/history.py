@@ -12,7 +12,7 @@ from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import events as e
 from bollard.replica.protocol.config import QUORUM_MAJORITY, OnNoQuorum, Options
 from bollard.replica.protocol.states import ConnState, DiskState, ReplState, Role
-from bollard.sim.replica.cluster import Cluster
+from bollard.sim.replica.cluster import Cluster, SimNode
 from bollard.sim.replica.oracle import BLOCK, Oracle, Violation, Write
 
 VOLUME_BYTES = 16 << 20
@@ -78,6 +78,9 @@ class History:
         self._next_request = 0
         self._busy_blocks: set[int] = set()
         self.cluster.on_complete = self._completed
+        self._disks: dict[tuple[int, int], DiskState] = {}
+        if diskful > 2:
+            self.cluster.on_step = self._watch_disk
         spread = VOLUME_BYTES // BLOCK // _HOT_BLOCKS
         self.blocks = [index * spread + self.random.randrange(spread) for index in range(_HOT_BLOCKS)]
 
@@ -190,8 +193,29 @@ class History:
         if answer is not None and answer.code is a.Code.OK:
             session.open = True
             self.promotions += 1
+            self._left_out(cluster.nodes[node])
         else:
             self.session = None
+
+    def _watch_disk(self, node: SimNode) -> None:
+        """A copy that was in doubt is trusted: it decides without those that it misses."""
+        if node.resource is None:
+            return
+        key, disk = (node.node_id, node.boot), node.resource.core.volumes[0].disk
+        if self._disks.get(key) is DiskState.CONSISTENT and disk is DiskState.UP_TO_DATE:
+            self._left_out(node)
+        self._disks[key] = disk
+
+    def _left_out(self, node: SimNode) -> None:
+        """Of three and more copies, those that such a node does not reach may lose what was not flushed.
+
+        That they are cut off is one loss, and that the others restarted is a second one.
+        """
+        if len(self.diskful) < 3 or node.resource is None:
+            return
+        for peer in node.resource.core.peers.values():
+            if not peer.connected:
+                self.cluster.nodes[peer.node_id].crashes += 1
 
     def _abandon(self) -> None:
         """Writes of the old session may or may not happen; their blocks are free for the next one."""
@@ -341,7 +365,7 @@ class History:
         return resource is not None and (resource.core.running_writes > 0 or bool(resource.core.held))
 
     def healthy(self) -> bool:
-        """Everybody is connected to everybody and every disk is UpToDate."""
+        """Everybody is connected to everybody, every disk is UpToDate, and no bit says otherwise."""
         for node in self.cluster.nodes:
             if node.resource is None:
                 return False
@@ -350,6 +374,9 @@ class History:
                 return False
             for peer in core.peers.values():
                 if not peer.connected or peer.devices[0].repl != ReplState.ESTABLISHED:
+                    return False
+                bitmap, slot = core.volumes[0].bitmap, peer.devices[0].slot
+                if len(self.diskful) > 2 and bitmap is not None and slot >= 0 and bitmap.count(slot):
                     return False
         return True
 
@@ -398,10 +425,19 @@ def default_options(random: Random) -> Options:
 
 
 def run_history(
-    seed: int, steps: int = 60, *, trace: bool = False, disk_faults: bool = False, short_way: bool = False
+    seed: int,
+    steps: int = 60,
+    *,
+    trace: bool = False,
+    disk_faults: bool = False,
+    short_way: bool = False,
+    diskful: int = 2,
+    witnesses: int = 1,
 ) -> Report:
     """One history of so many random steps. Raises Violation with the last lines of the trace."""
-    history = History(seed, disk_faults=disk_faults, short_way=short_way)
+    history = History(
+        seed, diskful=diskful, witnesses=witnesses, disk_faults=disk_faults, short_way=short_way
+    )
     history.cluster.tracing = trace
     try:
         for node in history.cluster.nodes:
