@@ -137,9 +137,9 @@ class Satellite:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        server = await self._listen()
         if self._kernel is not None:
             await self._kernel.probe()
+        server = await self._listen()
         reason = await self._process.ensure()
         if reason:
             _log.error("%s", reason)
