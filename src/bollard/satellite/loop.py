@@ -23,6 +23,7 @@ from bollard.satellite.host.base import Host, HostError
 from bollard.satellite.keyed import KeyedWork
 from bollard.satellite.looking import Looking
 from bollard.satellite.pools import PoolWatch
+from bollard.satellite.rekeying import Rekeying
 from bollard.satellite.sight import NOTHING, Sight, leftovers, local_of, problem_of, seen_of
 from bollard.satellite.standstill import Standstill
 from bollard.satellite.tools.drbd_status import busy
@@ -54,6 +55,7 @@ class Loop:
         self._pools = PoolWatch(host, board, self._pool_mended)
         self._engine = EngineWatch(host.engine, clock, self._engine_changed)
         self._looking = Looking(host, self._wishes, self._engine)
+        self._rekeying = Rekeying(host)
         self._verifying = Verifying(host.engine)
         self._standstill = Standstill(host, lambda: self._wishes.pools)
         self._work = KeyedWork(self._guarded)
@@ -182,7 +184,7 @@ class Loop:
             if not steps or steps == done:
                 await self._verifying.advance(target, sight.status)
                 await self._standstill.advance(key, target)
-                return sight, bool(steps), sight.problem
+                return sight, bool(steps), await self._rekeyed(target, sight) or sight.problem
             changed = False
             for step in steps:
                 if self._wishes.resources.get(key) is not target or self._wishes.stones(key) != stones:
@@ -202,6 +204,14 @@ class Loop:
                 self._pools.wake()
                 sight = await self._looking.at(key)
         return sight, True, None
+
+    async def _rekeyed(self, target: TargetResource | None, sight: Sight) -> Problem | None:
+        """Change passphrases that are to be changed; what stood in the way."""
+        try:
+            await self._rekeying.advance(target, sight, self._wishes.pools)
+        except HostError as error:
+            return error.problem()
+        return None
 
     def _report(
         self,

@@ -1,12 +1,17 @@
 """LUKS: which words cryptsetup is given, and that the passphrase is none of them."""
 
 import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
 
 from bollard.domain.ids import Uuid
 from bollard.domain.layers import LayerKind
 from bollard.domain.targets import TargetLayer
-from bollard.satellite.drivers.luks import Luks
-from bollard.satellite.host.base import Cmd, Done, Host, LayerMark
+from bollard.satellite.drivers.luks import Luks, rekey
+from bollard.satellite.host.base import Cmd, Done, Host, HostError, LayerMark
+from bollard.satellite.host.runner import LocalRunner
 from bollard.sim.engine import Mesh
 from bollard.sim.host import SimMachine
 
@@ -86,3 +91,72 @@ def test_a_header_with_our_mark_that_was_not_remembered_is_made_again() -> None:
     _raise(recorder, {}, made=False)
     assert recorder.words("luksFormat")
     assert recorder.ran[0].argv[0] == "blkid"
+
+
+class Headers:
+    """Headers that know one passphrase each, and a cryptsetup that asks them."""
+
+    def __init__(self, **headers: str) -> None:
+        self.headers = headers
+        self.ran: list[Cmd] = []
+
+    def path_of(self, program: str) -> str | None:
+        return "/sbin/" + program
+
+    async def run(self, cmd: Cmd) -> Done:
+        self.ran.append(cmd)
+        lower = cmd.argv[-1].removeprefix("/dev/")
+        assert cmd.stdin is not None
+        given = cmd.stdin.decode().splitlines()
+        if self.headers[lower] != given[0]:
+            return Done(2, b"", b"No key available with this passphrase.")
+        if "luksChangeKey" in cmd.argv:
+            self.headers[lower] = given[1]
+        return Done(0, b"", b"")
+
+
+def _rekey(headers: Headers, secret: str, *before: str) -> None:
+    host = SimMachine("n1", Mesh()).host()
+    host = Host(host.files, headers, host.engine, "")  # type: ignore[arg-type]
+    layer = TargetLayer(LayerKind.LUKS, 100, secret=secret, secrets_before=before)
+    asyncio.run(rekey(layer, "/dev/x", LayerMark("data", 0, _UUID, made=True), host))
+
+
+def test_a_changed_passphrase_takes_the_place_of_whichever_the_header_has() -> None:
+    for has in ("one", "two", "three"):
+        headers = Headers(x=has)
+        _rekey(headers, "three", "one", "two")
+        assert headers.headers == {"x": "three"}
+        assert not any("three" in word for cmd in headers.ran for word in cmd.argv)
+
+
+def test_a_header_that_nobody_can_open_is_left_alone() -> None:
+    headers = Headers(x="other")
+    with pytest.raises(HostError, match="does not open"):
+        _rekey(headers, "three", "one", "two")
+    assert headers.headers == {"x": "other"}
+
+
+@pytest.mark.skipif(shutil.which("cryptsetup") is None, reason="needs cryptsetup")
+def test_cryptsetup_changes_the_passphrase_of_a_header(tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    image.write_bytes(bytes(20 << 20))
+    quick = ("--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000")
+    host = SimMachine("n1", Mesh()).host()
+    host = Host(host.files, LocalRunner(), host.engine, "")
+
+    async def scene() -> None:
+        argv = ("cryptsetup", "--batch-mode", "luksFormat", "--type", "luks2", *quick, str(image))
+        await host.runner.run(Cmd(argv, stdin=b"old words\n", timeout_s=60))
+        layer = TargetLayer(LayerKind.LUKS, 100, secret="new words", secrets_before=("other", "old words"))
+        mark = LayerMark("data", 0, _UUID, made=True)
+        await rekey(layer, str(image), mark, host)
+        await rekey(layer, str(image), mark, host)
+        test = ("cryptsetup", "--batch-mode", "open", "--test-passphrase", str(image))
+        known = [
+            (await host.runner.run(Cmd(test, stdin=word, timeout_s=60, expect=(0, 2)))).code
+            for word in (b"new words\n", b"old words\n")
+        ]
+        assert known == [0, 2]
+
+    asyncio.run(scene())

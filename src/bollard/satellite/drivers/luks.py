@@ -11,7 +11,7 @@ from bollard.domain.targets import TargetLayer
 from bollard.satellite.host.base import Cmd, Host, HostError, LayerMark, LayerSeen
 from bollard.satellite.tools import device_mapper, signatures
 
-__all__ = ["Luks"]
+__all__ = ["Luks", "rekey"]
 
 _PBKDF_MEMORY_KIB: Final = 262144
 _WRONG_PASSPHRASE: Final = 2
@@ -46,6 +46,8 @@ class Luks:
             # A header with our mark that was not remembered was cut in the making: nothing was ever above it.
             await self._close_half_made(name, host)
             await _format(layer, lower, mark, secret, host)
+        elif layer.secrets_before:
+            await rekey(layer, lower, mark, host)
         words = ["cryptsetup", "--batch-mode", "open", "--type", "luks", *_open_words(layer), lower, name]
         try:
             await _run(tuple(words), secret, host)
@@ -140,13 +142,37 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+async def rekey(layer: TargetLayer, lower: str, mark: LayerMark, host: Host) -> None:
+    """Let the header below open with the layer's passphrase, and no more with the one it had.
+
+    Nothing is done when it does already. Raises HostError when none of the known passphrases opens it.
+    """
+    secret = _secret(layer, mark)
+    test = ("cryptsetup", "--batch-mode", "open", "--test-passphrase", "--type", "luks", lower)
+    if await _opens(test, secret, host):
+        return
+    change = ("cryptsetup", "--batch-mode", "luksChangeKey", "--pbkdf-memory", str(_PBKDF_MEMORY_KIB), lower)
+    for earlier in reversed(layer.secrets_before):
+        if await _opens(change, earlier.encode() + b"\n" + secret, host):
+            return
+    raise _wrong(lower)
+
+
 async def _run(argv: tuple[str, ...], secret: bytes, host: Host) -> None:
+    if not await _opens(argv, secret, host):
+        raise _wrong(argv[-1])
+
+
+async def _opens(argv: tuple[str, ...], secret: bytes, host: Host) -> bool:
     cmd = Cmd(argv, stdin=secret, timeout_s=_LIMIT_S, expect=(0, _WRONG_PASSPHRASE))
-    if (await host.runner.run(cmd)).code == _WRONG_PASSPHRASE:
-        raise HostError(
-            f"'{argv[-1]}' does not open",
-            code="wrong-passphrase",
-            cause="Its header has no key for the passphrase that the controller has for it.",
-            correction="Set the volume's passphrase to the one that it was made with.",
-            name=argv[-1],
-        )
+    return (await host.runner.run(cmd)).code != _WRONG_PASSPHRASE
+
+
+def _wrong(lower: str) -> HostError:
+    return HostError(
+        f"'{lower}' does not open",
+        code="wrong-passphrase",
+        cause="Its header has no key for the passphrase that the controller has for it.",
+        correction="Set the volume's passphrase to the one that it was made with.",
+        name=lower,
+    )
