@@ -96,7 +96,12 @@ def _reverted(draft: Draft, definition: ResourceDefinition, was: VolumeDefinitio
     """The volume as it was, under the identity and number of minor that it has now, if it is still there."""
     now = definition.volume(was.number)
     if now is not None:
-        return msgspec.structs.replace(now, size_kib=was.size_kib, gross_size=was.gross_size)
+        # Its encryption opens as it did then; that gets the present passphrase when it is there.
+        then = [*now.sealed_before, *was.sealed_before, was.sealed_passphrase]
+        earlier = tuple(it for it in dict.fromkeys(then) if it and it != now.sealed_passphrase)
+        return msgspec.structs.replace(
+            now, size_kib=was.size_kib, gross_size=was.gross_size, sealed_before=earlier
+        )
     minor = allocate.free_minor(draft) if replicas.replicated(definition) else None
     return msgspec.structs.replace(was, uuid=draft.world.draw.uuid(), minor=minor)
 
