@@ -11,6 +11,7 @@ from bollard.cli.context import Context
 from bollard.cli.exits import Exit, Stop
 from bollard.cli.grammar import Noun, Verb, arg
 from bollard.cli.listing import FROM_FILE, LIST, items_of, show_list
+from bollard.cli.nouns.clone import CLONE
 from bollard.cli.nouns.drbd_options import ALL, options_verb
 from bollard.cli.nouns.placing import PLACE, PLACE_COUNT, PROVIDERS, layers, select_filter
 from bollard.cli.nouns.properties import property_verbs, props_filter
@@ -171,6 +172,7 @@ NOUN = Noun(
                 *PLACE,
             ),
         ),
+        CLONE,
         Verb(
             ("wait-sync", "ws"),
             "wait until all replicas are up to date",
