@@ -1,0 +1,227 @@
+"""LUKS, CACHE and WRITECACHE on a real kernel: made once, found again, grown, closed, whole after a crash."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+
+import pytest
+from tests.lab_host import LabFiles, LabRunner, NoEngine
+
+from bollard.domain.ids import Uuid
+from bollard.domain.layers import LayerKind
+from bollard.domain.targets import TargetLayer
+from bollard.lab.cluster import Lab, find_kernel
+from bollard.lab.programs import LabError, need
+from bollard.satellite.drivers import DEVICE_LAYERS, DeviceLayer
+from bollard.satellite.host.base import Host, HostError, LayerMark, LayerSeen
+
+_SECRET = "correct horse battery"  # of this test alone
+_QUICK = "--pbkdf pbkdf2 --pbkdf-force-iterations 1000"
+_MODULES = ("dm-crypt", "dm-cache", "dm-cache-smq", "dm-writecache")
+_LOWER, _FAST = "/dev/mapper/lower", "/dev/ubdc"
+_UUID = Uuid("6f1f7e1c-6f0f-4b0e-9d5c-0a8c3c4f6b11")
+_HALF, _WHOLE = 262144, 393216
+_WORD = "what a user wrote"
+
+
+def _lacking() -> str:
+    if os.geteuid() != 0:
+        return "the lab needs root"
+    try:
+        find_kernel()
+        need("ip", "bridge", "nft", "mkfs.ext4", "cryptsetup", "dmsetup", "blkid")
+    except LabError as error:
+        return str(error)
+    return ""
+
+
+pytestmark = [pytest.mark.lab, pytest.mark.skipif(bool(_lacking()), reason=_lacking())]
+
+
+class Bench:
+    """A node with a device to build on, whose size can be changed, and a fast one beside it."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.host = self._host()
+
+    def _host(self) -> Host:
+        runner = LabRunner(self.lab, 1)
+        return Host(LabFiles(runner), runner, NoEngine(), "")  # type: ignore[arg-type]
+
+    def ready(self, sectors: int = _HALF) -> None:
+        self.lab.exec(1, "dmsetup", "create", "lower", "--table", f"0 {sectors} linear /dev/ubdb 0")
+
+    def clear(self) -> None:
+        """As after a fresh boot, with empty disks."""
+        self.lab.exec(1, "dmsetup", "remove_all", "--force")
+        for path in ("/dev/ubdb", _FAST):
+            self.lab.exec(1, "dd", "if=/dev/zero", f"of={path}", "bs=1M", "count=1", "conv=fsync")
+        self.host = self._host()
+        self.ready()
+
+    def widen(self) -> None:
+        self.lab.exec(1, "dmsetup", "suspend", "lower")
+        self.lab.exec(1, "dmsetup", "load", "lower", "--table", f"0 {_WHOLE} linear /dev/ubdb 0")
+        self.lab.exec(1, "dmsetup", "resume", "lower")
+
+    def crash(self) -> None:
+        self.lab.kill(1)
+        self.lab.boot(1)
+        self.host = self._host()
+        self.ready()
+
+    def write(self, path: str) -> None:
+        self.lab.exec(1, "dd", f"of={path}", "bs=4096", "conv=fsync,sync", stdin=_WORD.encode())
+
+    def read(self, path: str, length: int = len(_WORD)) -> str:
+        return self.lab.exec(1, "head", "-c", str(length), path)
+
+    def raise_(self, layer: TargetLayer, *, made: bool) -> str:
+        return asyncio.run(_driver(layer.kind).raise_(layer, _LOWER, _mark(made=made), self.host))
+
+    def seen(self, kind: LayerKind) -> LayerSeen:
+        (found,) = asyncio.run(_driver(kind).observe(self.host))
+        return found
+
+    def lower(self, kind: LayerKind) -> None:
+        asyncio.run(_driver(kind).lower(self.seen(kind), _mark(made=True), self.host))
+
+
+def _driver(kind: LayerKind) -> DeviceLayer:
+    return DEVICE_LAYERS[kind]
+
+
+def _mark(*, made: bool) -> LayerMark:
+    return LayerMark("data", 0, _UUID, made=made, companion=_FAST)
+
+
+def _layer(kind: LayerKind) -> TargetLayer:
+    options = {
+        LayerKind.LUKS: {"FormatOptions": _QUICK, "AllowDiscards": "True"},
+        LayerKind.CACHE: {"OpMode": "writeback", "Blocksize": "64"},
+        LayerKind.WRITECACHE: {"Options/HighWatermark": "60", "Options/Fua": "On"},
+    }
+    return TargetLayer(
+        kind=kind,
+        size_kib=1,
+        secret=_SECRET if kind is LayerKind.LUKS else None,
+        options=options[kind],
+    )
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    name = f"l{os.getpid() % 10**6}"
+    with Lab(tmp_path_factory.mktemp("lab"), name=name, nodes=1, disks=2, load=_MODULES) as lab:
+        lab.boot()
+        yield lab
+
+
+@pytest.fixture
+def bench(machine: Lab) -> Bench:
+    found = Bench(machine)
+    found.clear()
+    return found
+
+
+KINDS = (LayerKind.LUKS, LayerKind.CACHE, LayerKind.WRITECACHE)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_layer_is_made_once_and_found_again(bench: Bench, kind: LayerKind) -> None:
+    path = bench.raise_(_layer(kind), made=False)
+    bench.write(path)
+    seen = bench.seen(kind)
+    assert seen.path == path
+    assert seen.below[0] == bench.lab.exec(1, "lsblk", "-dno", "MAJ:MIN", _LOWER).strip()
+    bench.lower(kind)
+    assert asyncio.run(_driver(kind).observe(bench.host)) == ()
+    path = bench.raise_(_layer(kind), made=True)
+    assert bench.read(path) == _WORD
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_synced_outlives_a_power_cut(bench: Bench, kind: LayerKind) -> None:
+    bench.write(bench.raise_(_layer(kind), made=False))
+    bench.crash()
+    assert bench.read(bench.raise_(_layer(kind), made=True)) == _WORD
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_layer_takes_what_grew_below_it(bench: Bench, kind: LayerKind) -> None:
+    bench.write(bench.raise_(_layer(kind), made=False))
+    before = bench.seen(kind)
+    bench.widen()
+    assert asyncio.run(_driver(kind).grow(_layer(kind), before, _mark(made=True), bench.host))
+    after = bench.seen(kind)
+    assert after.size_kib - before.size_kib == (_WHOLE - _HALF) // 2
+    assert bench.read(after.path) == _WORD
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_data_of_others_is_never_overwritten(bench: Bench, kind: LayerKind) -> None:
+    bench.lab.exec(1, "mkfs.ext4", "-q", _LOWER)
+    with pytest.raises(HostError) as refusal:
+        bench.raise_(_layer(kind), made=False)
+    assert refusal.value.code == "device-has-data"
+    assert "ext4" in refusal.value.cause
+    assert "ext4" in bench.lab.exec(1, "blkid", "-p", _LOWER)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_making_that_was_cut_is_done_again(bench: Bench, kind: LayerKind) -> None:
+    bench.raise_(_layer(kind), made=False)
+    path = bench.raise_(_layer(kind), made=False)
+    bench.write(path)
+    assert bench.read(path) == _WORD
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_layer_in_use_stays_open(bench: Bench, kind: LayerKind) -> None:
+    path = bench.raise_(_layer(kind), made=False)
+    bench.lab.exec(1, "mkfs.ext4", "-q", path)
+    bench.lab.exec(1, "mount", path, "/mnt")
+    with pytest.raises(HostError) as refusal:
+        bench.lower(kind)
+    assert refusal.value.code == "busy"
+    bench.lab.exec(1, "umount", "/mnt")
+    bench.lower(kind)
+
+
+def test_what_is_below_luks_cannot_be_read(bench: Bench) -> None:
+    bench.write(bench.raise_(_layer(LayerKind.LUKS), made=False))
+    assert _WORD.encode() not in bench.lab.disk(1).read_bytes()[: _HALF * 512]
+
+
+def test_a_wrong_passphrase_is_named_and_nothing_is_harmed(bench: Bench) -> None:
+    layer = _layer(LayerKind.LUKS)
+    bench.write(bench.raise_(layer, made=False))
+    bench.lower(LayerKind.LUKS)
+    wrong = TargetLayer(LayerKind.LUKS, 1, secret="another", options=layer.options)  # likewise
+    with pytest.raises(HostError) as refusal:
+        bench.raise_(wrong, made=True)
+    assert refusal.value.code == "wrong-passphrase"
+    with pytest.raises(HostError) as locked:
+        bench.raise_(TargetLayer(LayerKind.LUKS, 1), made=True)
+    assert locked.value.code == "locked"
+    assert bench.read(bench.raise_(layer, made=True)) == _WORD
+
+
+def test_the_passphrase_is_in_no_argument(bench: Bench) -> None:
+    bench.raise_(_layer(LayerKind.LUKS), made=False)
+    runner = bench.host.runner
+    assert isinstance(runner, LabRunner)
+    assert any("luksFormat" in argv for argv in runner.ran)
+    assert not any(_SECRET in word for argv in runner.ran for word in argv)
+
+
+@pytest.mark.parametrize("kind", [LayerKind.CACHE, LayerKind.WRITECACHE])
+def test_a_lost_cache_is_never_made_anew(bench: Bench, kind: LayerKind) -> None:
+    bench.write(bench.raise_(_layer(kind), made=False))
+    bench.lower(kind)
+    assert bench.read(_LOWER) == _WORD
+    bench.lab.exec(1, "dd", "if=/dev/zero", f"of={_FAST}", "bs=4096", "count=1", "conv=fsync")
+    with pytest.raises(HostError) as refusal:
+        bench.raise_(_layer(kind), made=True)
+    assert refusal.value.code == "companion-lost"
