@@ -1,6 +1,8 @@
 """LINSTOR's own Python client, unmodified, against the API over HTTP. Skipped where it is not installed."""
 
+import tarfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,3 +82,58 @@ def test_every_list_is_understood(client: Any) -> None:
         found = read(client)
         assert found is not None, name
         done(found if isinstance(found, list) else [found])
+
+
+def test_files_are_kept_attached_and_removed(client: Any) -> None:
+    done(client.resource_dfn_create("withfile"))
+    done(client.file_modify("/etc/drbd.d/extra.conf", b"options {}\n"))
+    assert client.file_show("/etc/drbd.d/extra.conf").files.content == "b3B0aW9ucyB7fQo="
+    done(client.file_deploy("/etc/drbd.d/extra.conf", "withfile"))
+    (found,) = (it for it in client.resource_dfn_list(False)[0].resource_definitions if it.name == "withfile")
+    assert any("extra.conf" in key for key in found.properties)
+    done(client.file_undeploy("/etc/drbd.d/extra.conf", "withfile"))
+    done(client.file_delete("/etc/drbd.d/extra.conf"))
+    assert client.file_list()[0].files == []
+
+
+def test_the_passphrase_is_set_entered_and_changed(client: Any) -> None:
+    done(client.crypt_create_passphrase("one"))
+    assert client.crypt_status()[0].status == "unlocked"
+    done(client.crypt_modify_passphrase("one", "two"))
+    done(client.crypt_enter_passphrase("two"))
+    assert client.crypt_enter_passphrase("one")[0].is_error()
+    done(client.resource_dfn_create("secret", layer_list=["luks", "storage"]))
+    done(client.volume_dfn_create("secret", 40960))
+    done(client.volume_dfn_modify_passphrase("secret", 0, "of the volume"))
+
+
+def test_reports_for_support_are_made_and_fetched(client: Any, tmp_path: Path) -> None:
+    made = client.sos_report_create()
+    done(made)
+    assert made[0].object_refs["path"].endswith(".tar.gz")
+    done(client.sos_report_download(to_file=str(tmp_path / "sos.tar.gz")))
+    assert tarfile.is_tarfile(tmp_path / "sos.tar.gz")
+    done(client.error_report_delete(ids=["00000000-00000-000000"]))
+
+
+def test_tokens_are_made_listed_changed_and_revoked() -> None:
+    with served() as port:
+        client = linstor.Linstor(f"linstor://127.0.0.1:{port}")
+        client.connect()
+        made = client.controller_init_auth_token("first", no_https=True)
+        done(made)
+        token = made[0].object_refs["token"]
+        with pytest.raises(linstor.LinstorError):
+            client.node_list_raise()
+        known = linstor.Linstor(f"linstor://127.0.0.1:{port}", auth_token=token)
+        known.allow_insecure = True
+        known.connect()
+        done(known.node_list())
+        done(known.controller_create_auth_token("second", expires_at="2099-01-01"))
+        done(known.controller_modify_auth_token(2, description="renamed", is_active=False))
+        done(known.controller_delete_auth_token(2))
+        listed = known.controller_list_auth_tokens()[0]
+        assert [(it.id, it.description, it.is_active) for it in listed.auth_tokens] == [
+            (1, "first", True),
+            (2, "renamed", False),
+        ]
