@@ -127,9 +127,8 @@ LVM_VG = Setting("StorDriver/LvmVg")
 THIN_POOL = Setting("StorDriver/ThinPool")
 ZPOOL = Setting("StorDriver/ZPool")
 ZPOOL_THIN = Setting("StorDriver/ZPoolThin")
-LUKS_FORMAT_OPTIONS = Setting("StorDriver/LuksFormatOptions")
-LUKS_OPEN_OPTIONS = Setting("StorDriver/LuksOpenOptions")
-LUKS_ALLOW_DISCARDS = Setting("Luks/AllowDiscards")
+VOLUME_PASSPHRASE = Setting("Encryption/Passphrase")
+"""Never stored: passphrases are sealed, and set by a call of their own."""
 CLUSTER_ID = Setting("Cluster/LocalID")
 TOKEN_AUTH = Setting("Auth/TokenAuthenticationEnabled")
 NO_HTTP_METRICS = Setting("REST/disable-http-metrics")
@@ -189,6 +188,13 @@ def settable(key: str, scope: Scope) -> Property | None:
         )
     if _free(key, scope):
         return None
+    if key == VOLUME_PASSPHRASE.key:
+        raise _invalid(
+            key,
+            "A passphrase is not kept as a property",
+            cause="Everyone who may read could see it.",
+            correction="Use 'bollard volume-definition modify-passphrase'.",
+        )
     row = CATALOGUE.get(key)
     if row is None or scope not in row.scopes.split():
         raise _invalid(

@@ -73,6 +73,7 @@ def new_volume(
     minor: int | None = None,
     own: dict[str, str] | None = None,
     gross_size: bool = False,
+    encrypted: bool = False,
     passphrase: str | None = None,
 ) -> VolumeDefinition:
     """A volume definition with its minor and first data generation.
@@ -93,7 +94,7 @@ def new_volume(
         props=given | {props.CURRENT_GI.key: generation},
         minor=minor,
         current_gi=generation,
-        encrypted=LayerKind.LUKS in replicas.stack_of(definition),
+        encrypted=encrypted or bool(passphrase),
         gross_size=gross_size,
     )
     if not passphrase:
@@ -160,6 +161,7 @@ def _create(command: CreateVolumeDefinition, draft: Draft) -> Decision:
         minor=command.minor,
         own=properties.initial(command.props, Scope.VOLUME_DEFINITION),
         gross_size=_flags(command.flags, gross=False, new=True),
+        encrypted=any(flag.upper() == "ENCRYPTED" for flag in command.flags),
         passphrase=command.passphrase,
     )
     whole = tuple(sorted((*definition.volumes, volume), key=lambda one: one.number))

@@ -172,3 +172,14 @@ def test_the_master_key_is_set_once_and_replaced_by_itself_only() -> None:
     lab.run(c.SetMasterKey(sealed=msgspec.structs.replace(KEY, salt="t"), replace=True))
     assert lab.cluster.master_key is not None
     assert lab.cluster.master_key.salt == "t"
+
+
+def test_a_passphrase_is_never_a_property() -> None:
+    lab = Locked(open_=True)
+    given = {"Encryption/Passphrase": "in the clear"}
+    lab.run(c.CreateDefinition(name="r1"))
+    create = c.CreateVolumeDefinition(definition="r1", size_kib=40960, props=given)
+    assert lab.refused(create) is Invalid
+    lab.run(c.CreateVolumeDefinition(definition="r1", size_kib=40960))
+    change = c.ModifyVolumeDefinition(definition="r1", number=0, props=c.PropsChange(override=given))
+    assert lab.refused(change) is Invalid
