@@ -17,10 +17,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bollard.replica.control import ControlServer
+from bollard.replica.handover import convert_md
 from bollard.replica.loop import Loop
+from bollard.replica.metadata.errors import MetadataError
+from bollard.replica.metadata.superblock import NODES
+from bollard.replica.metadisk import INTERNAL
 from bollard.replica.nbd.listen import NbdListener, listen_tcp, listen_unix
 from bollard.replica.node import Node
 from bollard.replica.store import StateDir
+from bollard.wire.engine import V08, V09
 
 __all__ = ["main"]
 
@@ -31,6 +36,9 @@ def main() -> None:
     """The console command; exits 0 after a clean stop, 1 with one sentence on stderr otherwise."""
     if not __debug__:
         sys.exit("bollard-replica: refusing to run with -O: its assertions guard the data")
+    if sys.argv[1:2] == ["convert-md"]:
+        _convert(sys.argv[2:])
+        return
     arguments = _arguments()
     logging.basicConfig(
         level=logging.DEBUG if arguments.verbose else logging.INFO,
@@ -42,6 +50,38 @@ def main() -> None:
     except (OSError, ValueError) as error:
         words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         sys.exit(f"bollard-replica: {words}")
+
+
+def _convert(words: list[str]) -> None:
+    """`bollard-replica convert-md`: the metadata of a volume that nobody uses, to the other version."""
+    parser = argparse.ArgumentParser(
+        prog="bollard-replica convert-md",
+        description="Convert DRBD metadata between v09 (DRBD 9, Bollard) and v08 (DRBD 8.4); data stays.",
+    )
+    parser.add_argument("--to", required=True, choices=(V08, V09))
+    parser.add_argument("--backing", required=True, help="the volume's file or block device")
+    parser.add_argument("--meta", default=INTERNAL, help="device of external metadata (default: internal)")
+    parser.add_argument("--node-id", type=int, default=0, help="of this node, in v09 (0..31)")
+    parser.add_argument("--peer-node-id", type=int, required=True, help="of the other node, in v09 (0..31)")
+    parser.add_argument("--max-peers", type=int, default=1, help="bitmap slots of v09 (1..31)")
+    given = parser.parse_args(words)
+    ids = given.node_id, given.peer_node_id
+    if not all(0 <= node < NODES for node in ids) or ids[0] == ids[1] or not 1 <= given.max_peers < NODES:
+        parser.error("node ids are two different numbers of 0..31, peer slots 1..31")
+    try:
+        changed = convert_md(
+            given.backing,
+            given.meta,
+            to=given.to,
+            node_id=given.node_id,
+            peer_node_id=given.peer_node_id,
+            max_peers=given.max_peers,
+        )
+    except (OSError, MetadataError) as error:
+        words_of = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        sys.exit(f"bollard-replica convert-md: {words_of}")
+    done = "is now" if changed else "is already"
+    sys.stdout.write(f"metadata of {given.backing} {done} {given.to}\n")
 
 
 def _arguments() -> argparse.Namespace:
