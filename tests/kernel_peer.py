@@ -98,12 +98,16 @@ class Pair:
     net: dict[str, str] = field(default_factory=dict)
     protocol: str = "C"
     engine_mib: int = DISK_MIB
+    max_peers: int = 1
+    fixed_size: bool = False
+    engine_disk: Path = Path()
 
     def __post_init__(self) -> None:
         self.root.mkdir(exist_ok=True)
         self.engine = ReplicaProcess(self.root / "engine")
         self.engine.prefix = self.lab.network.argv([])
-        self.engine_disk = self.root / "engine.img"
+        if self.engine_disk == Path():
+            self.engine_disk = self.root / "engine.img"
         self.kernel_disk = self.lab.disk(NODE)
         self.net = {
             "ping-timeout": "30", "ping-int": "2", "connect-int": "1", "timeout": "40",
@@ -112,22 +116,25 @@ class Pair:
 
     # -- the kernel's side
 
-    def write_config(self) -> None:
-        """The resource's file in the node."""
+    def write_config(self, *nodes: int) -> None:
+        """The resource's file in node 1, whose other node is the engine; or in two nodes for each other."""
         net = "".join(f"    {name} {value};\n" for name, value in self.net.items())
-        ids = {True: ("    node-id 1;\n", "    node-id 0;\n"), False: ("", "")}[self.flavour.drbd9]
+        size = f"size {self.size_bytes >> 10}k; " if self.fixed_size else ""
+        second = ("engine", ENGINE_ADDRESS) if len(nodes) < 2 else ("node2", data_address(2))
         text = (
             f"resource {NAME} {{\n"
             f'  net {{\n    protocol {self.protocol};\n    shared-secret "{SECRET}";\n'
             f"    socket-check-timeout 2;\n{net}  }}\n"
-            "  disk { resync-rate 200M; c-plan-ahead 0; c-min-rate 200M; }\n"
-            f"  on node{NODE} {{\n{ids[0]}    device /dev/drbd0 minor 0;\n"
-            "    disk /dev/ubdb; meta-disk internal;\n"
-            f"    address {data_address(NODE)}:{PORT};\n  }}\n"
-            f"  on engine {{\n{ids[1]}    device /dev/drbd0 minor 0; disk /dev/null; meta-disk internal;\n"
-            f"    address {ENGINE_ADDRESS}:{PORT};\n  }}\n}}\n"
+            f"  disk {{ {size}resync-rate 200M; c-plan-ahead 0; c-min-rate 200M; }}\n"
         )
-        self.run("tee", f"/etc/drbd.d/{NAME}.res", stdin=text.encode())
+        for name, address, node_id in (("node1", data_address(NODE), KERNEL_ID), (*second, ENGINE_ID)):
+            number = f"    node-id {node_id};\n" if self.flavour.drbd9 else ""
+            text += (
+                f"  on {name} {{\n{number}    device /dev/drbd0 minor 0;\n"
+                f"    disk /dev/ubdb; meta-disk internal;\n    address {address}:{PORT};\n  }}\n"
+            )
+        for node in nodes or (NODE,):
+            self.lab.exec(node, "tee", f"/etc/drbd.d/{NAME}.res", stdin=(text + "}\n").encode())
 
     def run(self, *argv: str, stdin: bytes = b"") -> str:
         return self.lab.exec(NODE, *argv, stdin=stdin)
@@ -158,7 +165,7 @@ class Pair:
         changes: dict[str, Any] = {
             "current_uuid": GENERATION,
             "flags": flags,
-            "effective_size_sectors": place.usable_bytes // 512,
+            "effective_size_sectors": self.size_bytes // 512,
         }
         fresh: AnySuperblock = superblock.fresh(place) if self.flavour.drbd9 else fresh08(place)
         with self.kernel_disk.open("r+b") as file:
@@ -174,17 +181,19 @@ class Pair:
         extra = ["--max-peers=1"] if self.flavour.drbd9 else []
         self.run("drbdadm", "create-md", "--force", *extra, NAME)
 
-    def seen(self) -> Seen:
+    def seen(self, node: int = NODE) -> Seen:
         """The kernel's view now."""
         if self.flavour.drbd9:
-            return _from_json(self.run("drbdsetup", "status", "--json", "--statistics", NAME))
-        return _from_proc(self.run("cat", "/proc/drbd"))
+            return _from_json(self.lab.exec(node, "drbdsetup", "status", "--json", "--statistics", NAME))
+        return _from_proc(self.lab.exec(node, "cat", "/proc/drbd"))
 
-    def kernel_until(self, condition: Callable[[Seen], bool], timeout_s: float = 60.0) -> Seen:
+    def kernel_until(
+        self, condition: Callable[[Seen], bool], timeout_s: float = 60.0, node: int = NODE
+    ) -> Seen:
         """Ask the kernel until it says so."""
         end = time.monotonic() + timeout_s
         while True:
-            seen = self.seen()
+            seen = self.seen(node)
             if condition(seen):
                 return seen
             assert time.monotonic() < end, f"{seen}\n{self.logs()}"
@@ -221,7 +230,7 @@ class Pair:
             out.truncate(self.engine_mib * MIB)
         request = wire.CreateMd(
             backing=str(self.engine_disk),
-            max_peers=1,
+            max_peers=self.max_peers,
             node_id=ENGINE_ID,
             initial_uuid=initial_uuid,
             version=version or self.flavour.metadata,
@@ -250,17 +259,11 @@ class Pair:
     def both_healthy(self, timeout_s: float = 60.0) -> None:
         """Connected, UpToDate and in sync, in the eyes of both."""
         self.engine_until(healthy, timeout_s)
-        self.kernel_until(
-            lambda seen: (
-                (seen.replication, seen.disk, seen.peer_disk, seen.out_of_sync_kib)
-                == ("Established", "UpToDate", "UpToDate", 0)
-            ),
-            timeout_s,
-        )
+        self.kernel_until(whole, timeout_s)
 
     @property
     def size_bytes(self) -> int:
-        return layout.internal(self.engine_mib * MIB, layout.Geometry(max_peers=1)).usable_bytes
+        return layout.internal(self.engine_mib * MIB, layout.Geometry(max_peers=self.max_peers)).usable_bytes
 
     def same_bytes(self) -> None:
         """Both backings hold the same data, byte by byte. Only when nothing is being written."""
@@ -283,8 +286,9 @@ class Pair:
         """End both; the node keeps running."""
         self.heal()
         self.engine.kill()
-        self.lab.try_exec(NODE, "drbdadm", "down", NAME)
-        self.lab.try_exec(NODE, "rm", "-f", f"/etc/drbd.d/{NAME}.res")
+        for node in self.lab.nodes:
+            self.lab.try_exec(node, "drbdadm", "down", NAME)
+            self.lab.try_exec(node, "rm", "-f", f"/etc/drbd.d/{NAME}.res")
 
     def logs(self) -> str:
         kernel = self.lab.try_exec(NODE, "dmesg").stdout.splitlines()
@@ -301,6 +305,16 @@ def healthy(state: dict[str, Any]) -> bool:
         and link["connection-state"] == "Connected"
         and (one["replication-state"], one["peer-disk-state"]) == ("Established", "UpToDate")
         and one["out-of-sync"] == 0
+    )
+
+
+def whole(seen: Seen) -> bool:
+    """The kernel's view: the same."""
+    return (seen.replication, seen.disk, seen.peer_disk, seen.out_of_sync_kib) == (
+        "Established",
+        "UpToDate",
+        "UpToDate",
+        0,
     )
 
 
