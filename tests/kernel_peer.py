@@ -172,6 +172,12 @@ class Pair:
             file.seek(place.superblock_offset_bytes)
             file.write(encode_any(msgspec.structs.replace(fresh, **changes)))
 
+    def kernel_secondary(self) -> None:
+        """Demote; the system's own probes may hold the device for a moment after a write."""
+        end = time.monotonic() + 30.0
+        while (done := self.try_drbdadm("secondary")).code != 0:
+            assert time.monotonic() < end, done.stderr
+
     def make_kernel_disk(self) -> None:
         """Fresh metadata on a disk of zeroes."""
         with self.kernel_disk.open("r+b") as file:

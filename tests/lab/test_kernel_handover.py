@@ -119,7 +119,7 @@ def test_the_kernel_takes_an_engines_disk_over_and_gives_it_back(make: Make) -> 
     pair.lab.exec(HEIR, "drbdadm", "disconnect", NAME)
     pair.kernel_until(lambda seen: seen.connection != "Connected")
     pair.kernel_write(3000, b"l", 4)
-    pair.drbdadm("secondary")
+    pair.kernel_secondary()
     to_engine(pair)
     assert resynced(pair) <= 14 * BLOCK
     pair.same_bytes()
@@ -175,7 +175,7 @@ def test_metadata_of_drbd_9_is_converted_for_an_older_kernel_and_back(make: Make
     assert [line for line in resyncs(pair)[before:] if "[5 bits set]" not in line] == []
     pair.drbdadm("primary")
     pair.kernel_write(2000, b"k", 10)
-    pair.drbdadm("secondary")
+    pair.kernel_secondary()
     pair.lab.exec(HEIR, "drbdadm", "down", NAME)
     assert "is now v09" in convert(pair, "v09", "--max-peers", "7")
     to_engine(pair)

@@ -103,6 +103,8 @@ class News:
         bitmap = device.volume.bitmap
         if self.core.role != Role.PRIMARY or bitmap is None or device.slot < 0:
             return
+        if not device.peer.dialect.drbd9:
+            return  # its disk arrived: that is negotiated on the standing connection
         if device.repl == ReplState.ESTABLISHED and bitmap.count(device.slot):
             self.r.connector.renegotiate(device.peer)
 

@@ -4,10 +4,12 @@ import pytest
 
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import events as e
-from bollard.replica.protocol.commands import AfterSplitBrain, WireProtocol
+from bollard.replica.protocol import packets as p
+from bollard.replica.protocol.commands import AfterSplitBrain, Channel, WireProtocol
 from bollard.replica.protocol.config import QUORUM_OFF
 from bollard.replica.protocol.dialect import DRBD84
-from bollard.replica.protocol.states import ConnState, DiskState, Role
+from bollard.replica.protocol.frames import encode_frame
+from bollard.replica.protocol.states import ConnState, DiskState, ReplState, Role, StateWord
 from replica_world import BLOCK, World
 
 
@@ -161,6 +163,24 @@ def test_a_primary_that_loses_its_disk_goes_on_and_its_disk_is_synced_when_it_is
     assert world.order(0, lambda tag: e.Attach(tag, 0)).code is a.Code.OK
     assert world.cluster.run_until(world.healthy, 20.0), "\n".join(world.cluster.trace[-30:])
     assert world.on_disk(0, 2) == b"b" * BLOCK
+
+
+def test_a_disk_that_a_kernel_attaches_is_negotiated_on_the_standing_connection() -> None:
+    """A kernel whose connection is dropped while it negotiates gives its disk up again."""
+    world = pair()
+    promote(world, 0)
+    world.write(0, 1, b"a")
+    before = world.core(1).volumes[0].superblock
+    assert before is not None
+    assert world.order(1, lambda tag: e.Detach(tag, 0)).code is a.Code.OK
+    world.write(0, 2, b"b")
+    peer = world.core(0).peers[1]
+    word = StateWord(role=Role.SECONDARY, conn=int(ReplState.ESTABLISHED), disk=DiskState.NEGOTIATING)
+    for packet in (p.Uuids(before.current_uuid, 0, (0, 0), 0, 0), p.State(word)):
+        frame = b"".join(bytes(part) for part in encode_frame(packet, peer.dialect, 0))
+        world.cluster.deliver(0, e.Received(1, Channel.DATA, frame))
+    assert peer.connected
+    assert peer.devices[0].repl is ReplState.WF_BITMAP_S
 
 
 def test_leaving_on_purpose_is_told() -> None:
