@@ -8,7 +8,7 @@ from bollard.domain import commands as c
 from bollard.domain.answers import Decision
 from bollard.domain.cluster import Cluster, Put
 from bollard.domain.ids import Key, SnapshotName, Uuid, key_of
-from bollard.domain.layers import LayerKind, ProviderKind
+from bollard.domain.layers import LayerKind, ProviderKind, ReplicationKind
 from bollard.domain.local import Local, LocalBacking, LocalEngine, LocalExport, LocalLayer, LocalSnapshot
 from bollard.domain.observed import Observed
 from bollard.domain.resources import Resource, Tombstone
@@ -208,7 +208,14 @@ def _configured(
         same = before is not None and before.volume_uuid == (volume.uuid if backing is not None else None)
         size = before.size_kib if before is not None and same and replicated else volume.size_kib
         exports.append(LocalExport(volume.number, volume.uuid if backing is not None else None, size))
-    return LocalEngine(target.uuid, replicated, fingerprint(target), tuple(exports))
+    replication = target.replication
+    return LocalEngine(
+        target.uuid,
+        replicated,
+        fingerprint(target),
+        tuple(exports),
+        replication.implementation if replication is not None else ReplicationKind.USER,
+    )
 
 
 class Lab:
@@ -324,9 +331,11 @@ class Lab:
             )
             for peer in (target.replication.peers if target.replication is not None else ())
         )
+        engine = machine.local(target.name).engine
         return SeenResource(
             name=target.name,
             uuid=target.uuid,
+            implementation=engine.implementation if engine is not None else ReplicationKind.USER,
             revision=revision,
             settled=True,
             role=role,

@@ -67,11 +67,7 @@ def check(draft: Draft, definition: ResourceDefinition) -> None:
     """Raises Conflict, with the reason, when the pinned implementation cannot run what is there."""
     wish = pinned(draft, definition)
     resources = [one for one in draft.resources_of(definition.name) if LayerKind.DRBD in one.layer_stack]
-    if wish is _K.DRBD84 or is_drbd84(resources):
-        _check_quorum(draft, definition)
-    if wish is None:
-        return
-    for resource in resources:
+    for resource in resources if wish is not None else ():
         if (resource.implementation is _K.DRBD84) is not (wish is _K.DRBD84):
             raise _refused(
                 definition,
@@ -79,10 +75,10 @@ def check(draft: Draft, definition: ResourceDefinition) -> None:
                 "Its disks have metadata of another version, and conversion is not supported.",
                 "Make a new resource and copy the data.",
             )
-        if resource.diskful:
-            pools = {draft.pool(resource.node, volume.pool) for volume in resource.volumes}
-            providers = {pool.provider for pool in pools if pool is not None}
-            _check_usable(draft, definition, resource.node, wish, providers)
+        if wish is not None and resource.diskful:
+            _check_usable(draft, definition, resource.node, wish, _providers(draft, resource))
+    if wish is _K.DRBD84 or is_drbd84(resources):
+        _check_quorum(draft, definition)
 
 
 def _check_84(
@@ -145,14 +141,18 @@ def _check_usable(
 
 def on_devices(draft: Draft, resource: Resource) -> bool:
     """Whether what it has on its node are block devices, as a kernel needs them."""
-    pools = {draft.pool(resource.node, volume.pool) for volume in resource.volumes}
-    return not resource.diskful or _are_devices({pool.provider for pool in pools if pool is not None})
+    return not resource.diskful or _are_devices(_providers(draft, resource))
 
 
 def runs_on(draft: Draft, node: str, kind: ReplicationKind) -> bool:
     """Whether the node has said that it has this implementation."""
     able = draft.world.observed.node(node).capabilities
     return able is not None and kind in able.replication
+
+
+def _providers(draft: Draft, resource: Resource) -> set[ProviderKind]:
+    pools = [draft.pool(resource.node, volume.pool) for volume in resource.volumes]
+    return {pool.provider for pool in pools if pool is not None}
 
 
 def _are_devices(providers: set[ProviderKind]) -> bool:

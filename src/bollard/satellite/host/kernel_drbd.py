@@ -14,7 +14,13 @@ from bollard.satellite.host.base import Cmd, Done, Files, Follower, HostError, K
 from bollard.satellite.tools.drbd_conf import OPTIONS_84, Allowed
 from bollard.satellite.tools.drbd_events import KernelModel, model_of, parse_event
 from bollard.satellite.tools.drbd_status import ResourceStatus, busy
-from bollard.satellite.tools.drbd_version import kernel_version, kind_of, option_names, utils_version
+from bollard.satellite.tools.drbd_version import (
+    kernel_version,
+    kind_of,
+    option_names,
+    utils_suffice,
+    utils_version,
+)
 
 __all__ = ["KernelDrbd"]
 
@@ -189,6 +195,8 @@ class KernelDrbd:
         utils = await self._utils()
         if not utils:
             return KernelFacts(reason="The program drbdadm is not installed (package drbd-utils).")
+        if not utils_suffice(utils):
+            return KernelFacts(utils=utils, reason=f"drbd-utils {utils} is too old; 9.0 or newer is needed.")
         version = kernel_version((await self._files.read(_PROC) or b"").decode("ascii", "replace"))
         if not version:
             loadable = kernel_version(await self._said("modinfo", "-F", "version", "drbd"))

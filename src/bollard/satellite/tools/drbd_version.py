@@ -5,7 +5,7 @@ from typing import Final
 
 from bollard.domain.layers import ReplicationKind
 
-__all__ = ["kernel_version", "kind_of", "option_names", "utils_version"]
+__all__ = ["kernel_version", "kind_of", "option_names", "utils_suffice", "utils_version"]
 
 _PROC: Final = re.compile(r"^version:\s*(\d+(?:\.\d+)+\S*)", re.MULTILINE)
 _PLAIN: Final = re.compile(r"^\s*(\d+(?:\.\d+)+\S*)")
