@@ -174,6 +174,7 @@ def _pools_with_space(
     request: Request, world: World, key: Key, node: Node, refused: list[_Refused]
 ) -> list[_Place]:
     found: list[_Place] = []
+    taken = _taken_spaces(request, world.cluster)
     seen = world.observed.nodes[key].pools
     for pool_key, pool in sorted(world.cluster.pool_keys_on(key)):
         if pool.provider is ProviderKind.DISKLESS:
@@ -181,11 +182,26 @@ def _pools_with_space(
         report = seen.get(key_of(pool.name))
         space = sizes.space_seen(world.cluster, pool, report, request.filter.overprovision)
         problem = _pool_refusal(request, world.cluster, node, pool, space)
+        if not problem and pool.shared_space is not None and key_of(pool.shared_space) in taken:
+            problem = f"its shared space '{pool.shared_space}' has a replica already"
         if problem:
             refused.append(_Refused(node.name, pool.name, problem))
         else:
             found.append(_Place(pool_key, node, pool, space))
     return found
+
+
+def _taken_spaces(request: Request, cluster: Cluster) -> frozenset[Key]:
+    """Shared spaces that hold a replica of this resource: a second one would be the same disk."""
+    pools = [
+        cluster.pool(node, volume.pool)
+        for node in request.on
+        if (resource := cluster.resource(request.name, node)) is not None and resource.diskful
+        for volume in resource.volumes
+    ]
+    return frozenset(
+        key_of(pool.shared_space) for pool in pools if pool is not None and pool.shared_space is not None
+    )
 
 
 def _node_refusal(node: Node, key: Key, world: World, request: Request) -> str:
