@@ -226,7 +226,7 @@ class Lab:
     def _ask(self, node: int, line: bytes, limit_s: float) -> bytes:
         """One request over the control network; the socket is made inside the namespace."""
         try:
-            with _socket_in(self.network.namespace) as sock:
+            with socket_in(self.network.namespace) as sock:
                 sock.settimeout(limit_s)
                 sock.connect((control_address(node), PORT))
                 sock.sendall(line)
@@ -238,7 +238,7 @@ class Lab:
         return answer
 
 
-def _socket_in(namespace: str) -> socket.socket:
+def socket_in(namespace: str) -> socket.socket:
     """A TCP socket that belongs to a network namespace: this thread enters it, opens, and goes back."""
     import ctypes  # noqa: PLC0415  # only here
 

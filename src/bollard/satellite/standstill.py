@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bollard.domain.ids import Key, Uuid
-from bollard.domain.layers import ReplicationKind
+from bollard.domain.layers import LayerKind, ReplicationKind
 from bollard.domain.seen import Problem, SeenSnapshot
 from bollard.domain.steps import DropSnapshot, TakeSnapshot
 from bollard.domain.targets import SnapshotStage, TargetResource, TargetSnapshot
@@ -19,6 +19,7 @@ from bollard.satellite.sight import NOTHING
 
 __all__ = ["Standstill"]
 
+_HOLD_BACK = frozenset({LayerKind.CACHE, LayerKind.WRITECACHE, LayerKind.BCACHE})
 _ORDER = {SnapshotStage.FREEZE: 0, SnapshotStage.TAKE: 1, SnapshotStage.THAW: 2}
 
 
@@ -73,8 +74,7 @@ class Standstill:
         return SeenSnapshot(run.uuid, run.stage, run.held, run.problem)
 
     async def _answer(self, run: _Run, target: TargetResource, wanted: TargetSnapshot) -> None:
-        replication = target.replication
-        layer = REPLICATION[replication.implementation if replication is not None else ReplicationKind.USER]
+        layer = _layer_of(target)
         if not isinstance(layer, Suspends):
             raise HostError(
                 f"'{target.name}' cannot stand still here",
@@ -106,7 +106,7 @@ class Standstill:
             place = (target.name, volume.pool, volume.number)
             # What an earlier attempt of another process left under this mark was not taken now.
             await apply(DropSnapshot(*place, run.uuid), self._pools(), NOTHING, self._host)
-            take = TakeSnapshot(*place, volume.uuid, wanted.name, run.uuid)
+            take = TakeSnapshot(*place, volume.uuid, wanted.name, run.uuid, options=volume.storage)
             await apply(take, self._pools(), NOTHING, self._host)
         after = await layer.freeze(target.name, run.uuid, wanted.deadline_ms, self._host)
         run.proof, run.held = before, _same(before, after)
@@ -119,6 +119,42 @@ class Standstill:
             await run.layer.thaw(run.name, run.uuid, self._host)
         except HostError:
             return
+
+
+class _Unserved:
+    """A volume that is used as the block device it is: its storage alone keeps it at one instant."""
+
+    async def freeze(self, _name: str, _token: str, _deadline_ms: int, _host: Host) -> Freeze:
+        return Freeze(held=True)
+
+    async def thaw(self, _name: str, _token: str, _host: Host) -> Freeze:
+        return Freeze(held=True)
+
+
+def _layer_of(target: TargetResource) -> object:
+    """What makes the resource stand still. HostError where its storage does not have all of its data."""
+    held_back = {layer.kind for volume in target.volumes for layer in volume.layers} & _HOLD_BACK
+    if held_back:
+        raise HostError(
+            f"'{target.name}' cannot be kept in a snapshot",
+            code="snapshots-not-supported",
+            cause=f"Its {', '.join(sorted(held_back))} layer holds data that its storage does not have yet.",
+            name=target.name,
+        )
+    if target.replication is not None:
+        return REPLICATION[target.replication.implementation]
+    devices = [volume.device for volume in target.volumes]
+    if not devices or not all(devices):
+        return REPLICATION[ReplicationKind.USER]
+    if len(devices) == 1:
+        return _Unserved()
+    raise HostError(
+        f"'{target.name}' cannot be kept in a snapshot",
+        code="snapshots-not-supported",
+        cause="Its volumes are plain block devices, and nothing can hold them all at one instant.",
+        correction="Put the DRBD layer above them, or give each volume a resource of its own.",
+        name=target.name,
+    )
 
 
 def _same(before: Freeze, after: Freeze) -> bool:

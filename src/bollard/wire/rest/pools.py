@@ -143,4 +143,15 @@ def _reports(pool: StoragePool, node: NodeSeen, seen: SeenPool | None) -> tuple[
                 created_at=iso(node.heard_ms),
             ),
         )
-    return ()
+    return tuple(
+        ApiCallRc(
+            ret_code=codes.ret_code(
+                Mask.WARN, "NOT_ENOUGH_FREE_SPACE" if "thin" in one.code else "STOR_POOL_CONFIGURATION_ERROR"
+            ),
+            message=one.message,
+            cause=one.cause,
+            correction=one.correction,
+            created_at=iso(node.heard_ms),
+        )
+        for one in (seen.warnings if seen is not None else ())
+    )
