@@ -25,7 +25,9 @@ def lacking(*programs: str) -> str:
 
 
 @contextmanager
-def cluster(root: Path, *, nodes: int, disks: int, disk_mib: int, load: tuple[str, ...]) -> Iterator[LabCluster]:
+def cluster(
+    root: Path, *, nodes: int, disks: int, disk_mib: int, load: tuple[str, ...]
+) -> Iterator[LabCluster]:
     """A lab with satellites and a controller, gone at the end."""
     name = f"c{os.getpid() % 10**6}"
     memory_mib = 384
@@ -92,7 +94,9 @@ def wait_ready(cluster: LabCluster, name: str, *nodes: int, limit_s: float = 120
         return all(
             view is not None
             and view.get("observed", {}).get("settled")
-            and all(one.get("state", {}).get("disk_state") in {"UpToDate", "Created"} for one in view["volumes"])
+            and all(
+                one.get("state", {}).get("disk_state") in {"UpToDate", "Created"} for one in view["volumes"]
+            )
             for view in views
         )
 

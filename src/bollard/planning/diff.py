@@ -50,12 +50,13 @@ def diff(target: TargetResource | None, tombstones: Iterable[Tombstone], local: 
         engine = None
     doomed = _doomed(target, buried, local)
     held = _held(buried, engine)
-    steps += _destroy(local, [backing for backing in doomed if backing.volume_uuid not in held])
+    # Snapshots go before their volumes: some kinds of storage keep them in the volume.
     steps += [
         DropSnapshot(local.name, kept.pool, kept.number, kept.snapshot_uuid)
         for kept in local.snapshots
         if (kept.snapshot_uuid, kept.number) in _buried_snapshots(buried)
     ]
+    steps += _destroy(local, [backing for backing in doomed if backing.volume_uuid not in held])
     if target is not None:
         foreign = engine is not None and engine.uuid != target.uuid
         steps += _build(target, local, None if foreign else engine)

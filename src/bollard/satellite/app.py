@@ -16,12 +16,15 @@ import sys
 import time
 import uuid
 
+import msgspec
+
 from bollard.domain.ids import NodeName, key_of
 from bollard.domain.ports import Clock
 from bollard.domain.seen import Capabilities
 from bollard.satellite.board import Board
 from bollard.satellite.channel import SocketChannel, distrust
 from bollard.satellite.data_process import DataProcess
+from bollard.satellite.devices import Devices
 from bollard.satellite.facts import NO_KERNEL, capabilities
 from bollard.satellite.files import FileKeeper
 from bollard.satellite.host.base import Host
@@ -34,6 +37,7 @@ from bollard.satellite.loop import Loop
 from bollard.satellite.reports import KEPT, ErrorReports
 from bollard.satellite.settings import Settings, SettingsError, parse
 from bollard.satellite.state import StateFolder, StateFolderError, keep_token
+from bollard.wire.devices import DevicePoolSpec
 
 __all__ = ["main"]
 
@@ -107,19 +111,16 @@ class Satellite:
         self._runner = runner
         self._kernel = _kernel(settings, runner, files, self._clock)
         self._files = FileKeeper(settings.allow_ext_files, state.files)
-        self._loop = Loop(
-            Host(
-                files=files,
-                runner=runner,
-                engine=self._engine,
-                nbd_socket=str(self._process.nbd),
-                facts={"node": settings.node_name, "uname": platform.node()},
-                kernel=self._kernel,
-            ),
-            self._board,
-            self._clock,
-            self._files,
+        host = Host(
+            files=files,
+            runner=runner,
+            engine=self._engine,
+            nbd_socket=str(self._process.nbd),
+            facts={"node": settings.node_name, "uname": platform.node()},
+            kernel=self._kernel,
         )
+        self._loop = Loop(host, self._board, self._clock, self._files)
+        self._devices = Devices(host)
         self._reports = ErrorReports(instance)
         logging.getLogger().addHandler(self._reports)
         self._links = Links(
@@ -221,6 +222,10 @@ class Satellite:
             case "auth-token":
                 keep_token(self._settings.token_path, arguments.get("token", ""))
                 return {}
+            case "free-devices":
+                return await self._devices.free()
+            case "device-pool":
+                return await self._devices.make(msgspec.json.decode(arguments["spec"], type=DevicePoolSpec))
             case "delete-error-reports":
                 return {"count": self._reports.delete(arguments.get("ids", "").split(","))}
             case "space":

@@ -16,6 +16,7 @@ from bollard.domain.ports import Clock
 from bollard.domain.seen import Capabilities
 from bollard.domain.targets import Target, TargetDelta
 from bollard.satellite.board import Board
+from bollard.satellite.host.base import HostError
 from bollard.wire import version
 from bollard.wire.link import (
     PING_INTERVAL_S,
@@ -237,6 +238,8 @@ class Links:
             body = await self._answers(query.topic, query.arguments)
         except ValueError as error:
             return QueryReply(number=query.number, error=str(error))
+        except HostError as error:
+            return QueryReply(number=query.number, error=f"{error.message}. {error.cause}".strip())
         return QueryReply(number=query.number, body=msgspec.json.encode(body).decode())
 
     async def _report(self, channel: Channel) -> None:

@@ -12,7 +12,7 @@ import msgspec
 from bollard.domain.ids import Key, key_of
 from bollard.domain.ports import Clock
 from bollard.domain.seen import Problem
-from bollard.domain.steps import ConfigureReplication, ExportPlain, Step
+from bollard.domain.steps import ConfigureReplication, ExportPlain, RemoveBacking, Step
 from bollard.domain.targets import Target, TargetDelta, TargetResource
 from bollard.planning.diff import diff, fingerprint, finished
 from bollard.satellite.apply import apply
@@ -141,7 +141,10 @@ class Loop:
                 self._unseen = set(self._wishes.resources)
             for key in self._wishes.keys():  # noqa: SIM118  # not a mapping
                 self._wake(key)
-            self._board.put_leftovers(leftovers(backings, self._wishes.volume_uuids()))
+            left = leftovers(backings, self._wishes.volume_uuids())
+            if left and left != self._board.leftovers:
+                _log.warning("nothing names these volumes, they are left alone: %s", ", ".join(left))
+            self._board.put_leftovers(left)
             self._seen(None)
             await self._clock.sleep(SWEEP_S)
 
@@ -176,6 +179,7 @@ class Loop:
         name = self._wishes.name(key)
         sight = await self._looking.at(key)
         done: tuple[Step, ...] = ()
+        problem: Problem | None = None
         for _ in range(ROUNDS):
             local = local_of(name, sight, self._applied.get(key, ""))
             for uuid in finished(stones, local):
@@ -184,8 +188,9 @@ class Loop:
             if not steps or steps == done:
                 await self._verifying.advance(target, sight.status)
                 await self._standstill.advance(key, target)
-                return sight, bool(steps), await self._rekeyed(target, sight) or sight.problem
-            changed = False
+                rekeyed = await self._rekeyed(target, sight)
+                return sight, bool(steps), rekeyed or sight.problem or (problem if steps else None)
+            changed, problem = False, None
             for step in steps:
                 if self._wishes.resources.get(key) is not target or self._wishes.stones(key) != stones:
                     self._work.wake(key)
@@ -196,14 +201,18 @@ class Loop:
                     known = msgspec.structs.replace(sight, backings=()) if changed else sight
                     changed |= await apply(step, self._wishes.pools, known, self._host)
                 except HostError as error:
-                    return await self._looking.at(key), True, error.problem()
+                    problem = error.problem()
+                    if isinstance(step, RemoveBacking):
+                        # What cannot go yet keeps nothing else from being made.
+                        continue
+                    return await self._looking.at(key), True, problem
                 if isinstance(step, ConfigureReplication | ExportPlain):
                     self._applied[key] = fingerprint(step.target)
             done = steps
             if changed:
                 self._pools.wake()
                 sight = await self._looking.at(key)
-        return sight, True, None
+        return sight, True, problem
 
     async def _rekeyed(self, target: TargetResource | None, sight: Sight) -> Problem | None:
         """Change passphrases that are to be changed; what stood in the way."""

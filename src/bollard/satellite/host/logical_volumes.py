@@ -17,6 +17,7 @@ from bollard.domain.targets import TargetPool
 from bollard.domain.units import KIB
 from bollard.satellite.host.base import BackingSeen, Cmd, Host, HostError, Marks
 from bollard.satellite.host.volume_groups import (
+    LOOK,
     Listing,
     Place,
     change,
@@ -186,6 +187,22 @@ async def create(step: CreateBacking, pool: TargetPool, host: Host, *, thin: boo
             await _finish(row, tags, host)
             return True
         return False
+    try:
+        await _make(step, place, host, thin=thin)
+    except HostError as error:
+        if "already exists" not in error.said:
+            raise
+        # Somebody made one of that name since the last look: look again, and say whose it is.
+        host.shared.changed(LOOK)
+        await _make(step, place, host, thin=thin)
+    if not thin:
+        row, tags = await _needed(pool, host, step.resource, step.volume_uuid, thin=thin)
+        await _finish(row, tags, host)
+    return True
+
+
+async def _make(step: CreateBacking, place: Place, host: Host, *, thin: bool) -> None:
+    """Under a free name, marked, and unfinished while it must be wiped."""
     listing = await look(host, step.resource)
     tags = Tags(node_of(host), step.resource, step.number, volume=step.volume_uuid, unfinished=not thin)
     udev = await has_udev(host)
@@ -205,10 +222,6 @@ async def create(step: CreateBacking, pool: TargetPool, host: Host, *, thin: boo
             place.group, name, step.size_kib, tags, options=step.options, physical=physical, udev=udev
         )
     await change(host, place.group, step.resource, argv)
-    if not thin:
-        row, tags = await _needed(pool, host, step.resource, step.volume_uuid, thin=thin)
-        await _finish(row, tags, host)
-    return True
 
 
 async def _physical(

@@ -145,9 +145,7 @@ def _reports(pool: StoragePool, node: NodeSeen, seen: SeenPool | None) -> tuple[
         )
     return tuple(
         ApiCallRc(
-            ret_code=codes.ret_code(
-                Mask.WARN, "NOT_ENOUGH_FREE_SPACE" if "thin" in one.code else "STOR_POOL_CONFIGURATION_ERROR"
-            ),
+            ret_code=codes.ret_code(Mask.WARN, "STORAGE_ERROR"),
             message=one.message,
             cause=one.cause,
             correction=one.correction,

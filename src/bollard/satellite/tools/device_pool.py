@@ -1,0 +1,148 @@
+"""Bare devices: which hold nothing, by lsblk's report, and the commands that make a pool of some. Pure."""
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from bollard.wire.devices import DevicePoolSpec, FreeDevice
+
+__all__ = ["LSBLK", "RAID_LEVELS", "SIZE_MIN_BYTES", "Block", "Plan", "free", "parse", "plan", "why_not"]
+
+SIZE_MIN_BYTES: Final = 1 << 30
+"""Smaller devices are not offered: they are parts of something, or toys."""
+LSBLK: Final = (
+    "lsblk", "--json", "--bytes", "--paths", "--output",
+    "NAME,TYPE,SIZE,ROTA,RO,FSTYPE,PTTYPE,MOUNTPOINTS,MODEL,SERIAL,WWN,MAJ:MIN",
+)  # fmt: skip
+RAID_LEVELS: Final = {"RAID0": "0", "RAID1": "1", "RAID4": "4", "RAID5": "5", "RAID6": "6", "RAID10": "10"}
+_RAID_DEVICES: Final = {"RAID0": 2, "RAID1": 2, "RAID4": 3, "RAID5": 3, "RAID6": 4, "RAID10": 4}
+_OURS: Final = frozenset({"147", "43", "1", "11", "2"})
+"""Majors of DRBD, NBD, RAM disks, CD drives and floppies."""
+_VDO_LOGICAL: Final = ("--extents", "100%FREE")
+
+
+class Block(msgspec.Struct, frozen=True):
+    """A row of lsblk, with what stands on it."""
+
+    name: str
+    type: str = ""
+    size: int = 0
+    rota: bool = False
+    ro: bool = False
+    fstype: str | None = None
+    pttype: str | None = None
+    mountpoints: list[str | None] = []
+    model: str | None = None
+    serial: str | None = None
+    wwn: str | None = None
+    number: str = msgspec.field(name="maj:min", default="")
+    children: list["Block"] = []
+
+
+class _Report(msgspec.Struct):
+    blockdevices: list[Block] = []
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """Commands in their order, and those that take back what an unfinished run has made, in theirs."""
+
+    backing: str
+    steps: tuple[tuple[str, ...], ...]
+    undo: tuple[tuple[str, ...], ...]
+
+
+def parse(output: bytes) -> list[Block]:
+    """The rows of `LSBLK`, those on top of others as their children. Raises msgspec.MsgspecError."""
+    return msgspec.json.decode(output, type=_Report).blockdevices
+
+
+def free(blocks: Iterable[Block]) -> list[FreeDevice]:
+    """Those that could become a pool, by path. RAID arrays count, what they are made of does not."""
+    return sorted(
+        (
+            FreeDevice(
+                path=block.name,
+                size_bytes=block.size,
+                rotational=block.rota,
+                model=(block.model or "").strip(),
+                serial=(block.serial or "").strip(),
+                wwn=(block.wwn or "").strip(),
+            )
+            for block in _candidates(blocks)
+            if not why_not(block)
+        ),
+        key=lambda device: device.path,
+    )
+
+
+def _candidates(blocks: Iterable[Block]) -> Iterable[Block]:
+    seen: set[str] = set()
+    for block in blocks:
+        for one in (block, *(child for child in block.children if child.type.startswith("raid"))):
+            if one.name not in seen:
+                seen.add(one.name)
+                yield one
+
+
+def why_not(block: Block) -> str:
+    """Why a device cannot become a pool, in words; empty when it can."""
+    if block.children:
+        return "it is used by " + ", ".join(child.name for child in block.children[:4])
+    if any(block.mountpoints):
+        return f"it is mounted on {', '.join(point for point in block.mountpoints if point)}"
+    if block.fstype or block.pttype:
+        return f"it carries a signature of {block.fstype or block.pttype}"
+    if block.ro:
+        return "it is read-only"
+    if block.number.partition(":")[0].strip() in _OURS or block.type == "rom":
+        return "devices of its kind are no disks"
+    if block.size < SIZE_MIN_BYTES:
+        return f"it has {block.size >> 20} MiB, and at least {SIZE_MIN_BYTES >> 20} MiB are needed"
+    return ""
+
+
+def plan(spec: DevicePoolSpec) -> Plan:
+    """How to make it. ValueError with a sentence for what can never work."""
+    level = spec.raid_level.upper()
+    if level != "JBOD" and level not in RAID_LEVELS:
+        raise ValueError(f"'{spec.raid_level}' is no RAID level: JBOD, {', '.join(RAID_LEVELS)}")
+    if level in _RAID_DEVICES and len(spec.devices) < _RAID_DEVICES[level]:
+        raise ValueError(f"{level} takes at least {_RAID_DEVICES[level]} devices")
+    if spec.provider not in {"LVM", "LVM_THIN"}:
+        raise ValueError(f"pools of the kind {spec.provider} cannot be made of devices here")
+    if spec.vdo and spec.provider != "LVM_THIN":
+        raise ValueError("VDO is made under a thin pool: the kind must be LVM_THIN")
+    thin = spec.provider == "LVM_THIN"
+    group = f"linstor_{spec.name}" if thin else spec.name
+    steps: list[tuple[str, ...]] = []
+    undo: list[tuple[str, ...]] = []
+    devices = spec.devices
+    if level != "JBOD":
+        array = f"/dev/md/{spec.name}"
+        steps.append(
+            ("mdadm", "--create", array, "--run", "--level", RAID_LEVELS[level],
+             "--raid-devices", str(len(devices)), "--metadata", "1.2", "--homehost", "any", *devices)
+        )  # fmt: skip
+        undo = [("mdadm", "--stop", array), ("mdadm", "--zero-superblock", *devices)]
+        devices = (array,)
+    steps.append(("pvcreate", "--yes", *spec.pv_arguments, *devices))
+    undo.insert(0, ("pvremove", "--yes", "--force", *devices))
+    steps.append(("vgcreate", "--yes", *spec.vg_arguments, group, *devices))
+    undo.insert(0, ("vgremove", "--yes", "--force", group))
+    if spec.vdo:
+        steps += _vdo(spec, group)
+    elif thin:
+        made = ("--extents", "100%FREE", "--type", "thin-pool", "--name", spec.name)
+        steps.append(("lvcreate", "--yes", *made, *spec.lv_arguments, group))
+    return Plan(f"{group}/{spec.name}" if thin else group, tuple(steps), tuple(undo))
+
+
+def _vdo(spec: DevicePoolSpec, group: str) -> list[tuple[str, ...]]:
+    slab = ("--vdosettings", f"slab_size_mb={spec.vdo_slab_kib >> 10}") if spec.vdo_slab_kib else ()
+    logical = ("--virtualsize", f"{spec.vdo_logical_kib}k") if spec.vdo_logical_kib else ()
+    whole = ("lvcreate", "--yes", "--type", "vdo", *_VDO_LOGICAL, *logical, *slab, *spec.lv_arguments)
+    return [
+        (*whole, "--name", spec.name, f"{group}/vdopool0"),
+        ("lvconvert", "--yes", "--type", "thin-pool", f"{group}/{spec.name}"),
+    ]
