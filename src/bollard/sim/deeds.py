@@ -7,16 +7,19 @@ from typing import Final
 from bollard.domain.cluster import Cluster
 from bollard.domain.commands import (
     Autoplace,
+    CloneDefinition,
     Command,
     CreateDefinition,
     CreateGroup,
     CreateNode,
     CreatePool,
     CreateResources,
+    CreateSnapshots,
     CreateVolumeDefinition,
     CreateVolumeGroup,
     DeleteDefinition,
     DeleteResource,
+    DeleteSnapshot,
     EvacuateNode,
     EvictNode,
     MakeAvailable,
@@ -24,13 +27,17 @@ from bollard.domain.commands import (
     ModifyVolumeDefinition,
     NewNetInterface,
     NewResource,
+    NewSnapshot,
     PropsChange,
     RestoreNode,
+    RestoreResources,
+    RestoreVolumeDefinitions,
+    RollBack,
     SpawnResource,
     ToggleDisk,
     VerifyDefinition,
 )
-from bollard.domain.resources import Resource, ResourceDefinition, SelectFilter
+from bollard.domain.resources import DefinitionPhase, Resource, ResourceDefinition, SelectFilter
 from bollard.sim.cluster import SimCluster
 from bollard.sim.host import POOL_FOLDER
 
@@ -103,6 +110,7 @@ class Deeds:
         if self._wide:
             kinds += [self._evacuate, self._evict, self._restore, self._restore]
             kinds += [self._verify] if cluster.definitions else []
+            kinds += self._snapshot_kinds(cluster)
         return self._rng.choice(kinds)(cluster)
 
     def _spawn(self, _cluster: Cluster) -> Command:
@@ -168,8 +176,54 @@ class Deeds:
     def _verify(self, cluster: Cluster) -> Command:
         return VerifyDefinition(name=self._definition(cluster).name)
 
+    def _snapshot_kinds(self, cluster: Cluster) -> list[Callable[[Cluster], Command]]:
+        kinds: list[Callable[[Cluster], Command]] = []
+        if any(one.volumes for one in cluster.resources.values()):
+            kinds += [self._snapshot, self._snapshot, self._snapshot, self._clone]
+        if any(not one.hidden for one in cluster.snapshots.values()):
+            kinds += [self._drop_snapshot, self._roll_back, self._restore_volumes, self._restore_resources]
+        return kinds
+
+    def _snapshot(self, cluster: Cluster) -> Command:
+        names = sorted({one.definition for one in cluster.resources.values()})
+        chosen = self._rng.sample(names, min(len(names), self._rng.choice((1, 1, 2))))
+        name = self._rng.choice(("s1", "s2"))
+        return CreateSnapshots(snapshots=tuple(NewSnapshot(definition=one, name=name) for one in chosen))
+
+    def _clone(self, cluster: Cluster) -> Command:
+        return CloneDefinition(source=self._definition(cluster).name, name=self._rng.choice(NAMES))
+
+    def _kept(self, cluster: Cluster) -> tuple[str, str]:
+        shown = [
+            cluster.snapshots[key] for key in sorted(cluster.snapshots) if not cluster.snapshots[key].hidden
+        ]
+        one = self._rng.choice(shown)
+        return one.definition, one.name
+
+    def _drop_snapshot(self, cluster: Cluster) -> Command:
+        definition, name = self._kept(cluster)
+        return DeleteSnapshot(definition=definition, snapshot=name)
+
+    def _roll_back(self, cluster: Cluster) -> Command:
+        definition, name = self._kept(cluster)
+        return RollBack(definition=definition, snapshot=name)
+
+    def _restore_volumes(self, cluster: Cluster) -> Command:
+        definition, name = self._kept(cluster)
+        return RestoreVolumeDefinitions(
+            definition=definition, snapshot=name, to=self._definition(cluster).name
+        )
+
+    def _restore_resources(self, cluster: Cluster) -> Command:
+        definition, name = self._kept(cluster)
+        return RestoreResources(definition=definition, snapshot=name, to=self._definition(cluster).name)
+
     def last_commands(self) -> Iterator[Command]:
         """What takes back commands that would keep the cluster from ever being at rest."""
+        service = self._cluster.service
+        for definition in list(service.cluster.definitions.values()) if service is not None else []:
+            if definition.phase is DefinitionPhase.FAILED:
+                yield DeleteDefinition(name=definition.name)
         if self._wide:
             no_more = {"DrbdOptions/AutoEvictAllowEviction": "false"}
             yield ModifyController(props=PropsChange(override=no_more))

@@ -12,6 +12,7 @@ import msgspec
 
 from bollard.satellite.host.base import HostError
 from bollard.sim.files import Disk, Metadata, Pause
+from bollard.sim.standstill import SimFreezes
 from bollard.wire import engine as wire
 from bollard.wire.engine import Event, Kind, Reply, ResourceSpec
 
@@ -26,6 +27,10 @@ class Mesh:
     def __init__(self) -> None:
         self.engines: dict[str, SimEngine] = {}
         self.cut: set[frozenset[str]] = set()
+        self.lives = 0
+        """Processes that were started."""
+        self.machines: dict[str, tuple[dict[str, ResourceSpec], Disk]] = {}
+        """What survives on every node: configurations and the disk."""
 
     def reaches(self, one: str, other: str) -> bool:
         """Whether two running engines can talk."""
@@ -66,6 +71,9 @@ class SimEngine:
         self.primaries: set[str] = set()
         self._verifies: dict[tuple[str, int], int] = {}
         self._told: dict[str, Any] = {}
+        mesh.lives += 1
+        mesh.machines[node] = (stored, disk)
+        self._freezes = SimFreezes(str(mesh.lives))
         mesh.engines[node] = self
         mesh.changed_all()
 
@@ -75,6 +83,7 @@ class SimEngine:
         for timer in self._syncs.values():
             timer.cancel()
         self._syncs.clear()
+        self._freezes.stop()
         for queue in self._watchers.values():
             queue.put_nowait(None)
         self.mesh.changed_all()
@@ -102,6 +111,57 @@ class SimEngine:
         finally:
             del self._watchers[number]
         raise HostError("The data process does not answer", code="engine-away")
+
+    def write(self, name: str, number: int, word: str) -> bool:
+        """A client writes to a volume; whether the Primary took it."""
+        spec = self.specs.get(name)
+        if spec is None or name not in self.primaries or name in self._freezes:
+            return False
+        if not (spec.kind is Kind.PLAIN or self._quorum(spec)):
+            return False
+        self._put(name, number, word)
+        for peer in spec.peers if spec.kind is Kind.REPLICATED else ():
+            other = self.mesh.engines.get(peer.name)
+            if other is not None and self.connected(spec, peer):
+                other._put(name, number, word)  # noqa: SLF001  # the same class
+        self._note_missed(spec)
+        return True
+
+    def read(self, name: str, number: int) -> str | None:
+        """What a client reads from a volume; None when there is no such volume, or no data."""
+        spec = self.specs.get(name)
+        if spec is None or all(volume.number != number for volume in spec.volumes):
+            return None
+        path = _backing(spec, number)
+        if path is not None and self._has_data(spec, number):
+            return self._disk.data.get(path, "")
+        source = self._source(spec, number)
+        return source[1] if source is not None else None
+
+    def _put(self, name: str, number: int, word: str) -> None:
+        path = _backing(self.specs[name], number)
+        if path is None:
+            return
+        metadata = self._metadata.get(path)
+        if self.specs[name].kind is Kind.PLAIN or (metadata is not None and self._complete(metadata)):
+            self._disk.data[path] = word
+            self._freezes.changed(name)
+
+    def _note_missed(self, spec: ResourceSpec) -> None:
+        """Replicas that are out of reach, running or not, are stale from now on."""
+        reached = {self.node} | {peer.name for peer in spec.peers if self.connected(spec, peer)}
+        for node, (specs, disk) in self.mesh.machines.items():
+            theirs = specs.get(spec.name)
+            if node in reached or theirs is None or spec.kind is Kind.PLAIN:
+                continue
+            if not any(peer.name == node and not peer.diskless for peer in spec.peers):
+                continue
+            for volume in theirs.volumes:
+                if volume.backing is not None and volume.backing in disk.metadata:
+                    disk.metadata[volume.backing].missed = True
+
+    def _complete(self, metadata: Metadata) -> bool:
+        return metadata.up_to_date and not metadata.missed
 
     def promote(self, name: str, *, primary: bool) -> bool:
         """A client opens or closes a volume; False when quorum or data do not allow it."""
@@ -136,7 +196,9 @@ class SimEngine:
             return "Diskless"
         if spec.kind is Kind.PLAIN:
             return "UpToDate"
-        return "UpToDate" if self._metadata[volume.backing].up_to_date else "Inconsistent"
+        metadata = self._metadata[volume.backing]
+        stale = metadata.missed and self._source(spec, number) is not None
+        return "UpToDate" if metadata.up_to_date and not stale else "Inconsistent"
 
     def evaluate(self, name: str) -> None:
         """Start or stop resyncs, and tell the watchers when something is different."""
@@ -163,7 +225,7 @@ class SimEngine:
     def _wants(self, spec: ResourceSpec, number: int) -> bool:
         """Whether the volume has a disk here that must be synchronised."""
         path = _backing(spec, number)
-        return path is not None and not self._metadata[path].up_to_date
+        return path is not None and not self._complete(self._metadata[path])
 
     def _synced(self, key: tuple[str, int]) -> None:
         del self._syncs[key]
@@ -173,28 +235,37 @@ class SimEngine:
             path = _backing(spec, key[1])
             assert path is not None, key
             self._metadata[path].up_to_date = True
-            self._metadata[path].generation = source
+            self._metadata[path].missed = False
+            self._metadata[path].generation = source[0]
+            self._disk.data[path] = source[1]
+            self._freezes.changed(key[0])
         self.mesh.changed(key[0])
 
-    def _source(self, spec: ResourceSpec, number: int) -> str | None:
-        """The generation of a connected peer that is up to date."""
+    def _source(self, spec: ResourceSpec, number: int) -> tuple[str, str] | None:
+        """The generation and the data of a connected peer that is up to date."""
         for peer in spec.peers:
             if peer.diskless or not self.connected(spec, peer):
                 continue
             other = self.mesh.engines[peer.name]
             path = _backing(other.specs[spec.name], number)
-            if path is not None and other._metadata[path].up_to_date:  # noqa: SLF001  # the same class
-                return other._metadata[path].generation or "synced"  # noqa: SLF001
+            metadata = other._metadata.get(path) if path is not None else None  # noqa: SLF001  # the same class
+            if path is not None and metadata is not None and self._complete(metadata):
+                return metadata.generation or "synced", other._disk.data.get(path, "")  # noqa: SLF001
         return None
 
     def _may_promote(self, spec: ResourceSpec) -> bool:
         if any(self._role_of(spec, peer) == "Primary" for peer in spec.peers):
             return False
         return self._quorum(spec) and all(
-            self.disk_state(spec.name, volume.number) == "UpToDate"
-            or self._source(spec, volume.number) is not None
+            self._has_data(spec, volume.number) or self._source(spec, volume.number) is not None
             for volume in spec.volumes
         )
+
+    def _has_data(self, spec: ResourceSpec, number: int) -> bool:
+        path = _backing(spec, number)
+        if spec.kind is Kind.PLAIN:
+            return path is not None
+        return path is not None and self._complete(self._metadata[path])
 
     def _role_of(self, spec: ResourceSpec, peer: wire.PeerSpec) -> str:
         if not self.connected(spec, peer):
@@ -222,6 +293,13 @@ class SimEngine:
                 return False, msgspec.to_builtins([spec.redacted() for spec in self._named(name)])
             case wire.Status(name=name):
                 return False, [self._status(spec) for spec in self._named(name)]
+            case wire.SuspendIo(token=token) if token:
+                self._named(request.name)
+                return True, self._freezes.freeze(request.name, token, request.deadline_ms)
+            case wire.ResumeIo(name=name, token=token) if token:
+                self._named(name)
+                result = self._freezes.state(name, token)
+                return self._freezes.thaw(name, token), result
             case wire.Verify(name=name, volume=number):
                 self._named(name)
                 self._verifies[name, number] = self._verifies.get((name, number), 0) + 1
@@ -273,6 +351,7 @@ class SimEngine:
         if name in self.primaries and not force:
             raise _refusal("busy", f"resource {name} is in use")
         self.primaries.discard(name)
+        self._freezes.forget(name)
         del self.specs[name]
         self.evaluate(name)
         self.mesh.changed(name)

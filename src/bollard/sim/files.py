@@ -27,6 +27,8 @@ class Metadata(msgspec.Struct):
     generation: str | None
     """None: never up to date."""
     up_to_date: bool = False
+    missed: bool = False
+    """Others were written to while it was out of reach: it is stale, and does not know."""
 
 
 class Disk:

@@ -18,13 +18,14 @@ from bollard.domain.errors import DomainError
 from bollard.sim.clock import VirtualLoop
 from bollard.sim.cluster import SimCluster
 from bollard.sim.deeds import Deeds, setup_commands
-from bollard.sim.properties import unconverged, unfinished, unrelated, used_twice
+from bollard.sim.properties import of_several_instants, unconverged, unfinished, unrelated, used_twice
 
 __all__ = ["Report", "run_history"]
 
 COMMAND_MAX_S: Final = 20.0
 """The service's own deadline, and some time for the answer."""
 CALM_S: Final = 45.0
+WRITE_S: Final = 0.02
 CONVERGE_S: Final = 400.0
 
 
@@ -85,6 +86,8 @@ class _History:
             self._violated("the cluster could not be set up")
             return
         self._deeds = Deeds(cluster, self._rng, wide=self._report.wide)
+        if self._report.wide:
+            self._tasks.append(asyncio.create_task(self._write()))
         try:
             for _ in range(self._report.steps):
                 await self._step()
@@ -110,6 +113,20 @@ class _History:
             await self._calm()
         await asyncio.sleep(self._rng.choice((0.001, 0.05, 0.5, 3.0, 10.0)))
         self._check_always()
+
+    async def _write(self) -> None:
+        """Every user writes a growing number: to volume 0, and when that is taken, to volume 1."""
+        while True:
+            for node in sorted(self._cluster.machines):
+                engine = self._cluster.machines[node].engine
+                for name in sorted(engine.primaries) if engine is not None else ():
+                    assert engine is not None
+                    first, second = engine.read(name, 0), engine.read(name, 1)
+                    if second is not None and first is not None and first != second:
+                        engine.write(name, 1, first)
+                    elif first is not None:
+                        engine.write(name, 0, str(int(first or 0) + 1))
+            await asyncio.sleep(WRITE_S)
 
     async def _submit(self, command: Command) -> None:
         service = self._cluster.service
@@ -178,6 +195,8 @@ class _History:
             for sentence in used_twice(service.cluster):
                 self._violated(sentence)
             for sentence in unrelated(service.cluster, self._cluster.machines):
+                self._violated(sentence)
+            for sentence in of_several_instants(service.cluster, self._cluster.machines):
                 self._violated(sentence)
 
     def _count_crashes(self) -> None:

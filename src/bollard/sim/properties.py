@@ -9,10 +9,16 @@ from bollard.domain.layers import LayerKind
 from bollard.domain.nodes import NodePhase
 from bollard.domain.observed import Observed
 from bollard.domain.resources import DefinitionPhase, Resource, ResourcePhase, VolumePhase
-from bollard.satellite.tools.backing_file import MARKER_SUFFIX, decode_owner
+from bollard.domain.snapshots import SnapshotPhase
+from bollard.satellite.tools.backing_file import (
+    MARKER_SUFFIX,
+    SNAPSHOT_SUFFIX,
+    decode_kept,
+    decode_owner,
+)
 from bollard.sim.host import SimMachine
 
-__all__ = ["unconverged", "unfinished", "unrelated", "used_twice"]
+__all__ = ["of_several_instants", "unconverged", "unfinished", "unrelated", "used_twice"]
 
 USABLE = frozenset({"UpToDate", "Diskless", "TieBreaker", "Created"})
 
@@ -59,6 +65,39 @@ def unrelated(cluster: Cluster, machines: dict[str, SimMachine]) -> Iterator[str
             }
             if len(set(told.values())) > 1:
                 yield f"the complete copies of {definition.name}/{volume.number} are unrelated: {told}"
+
+
+def of_several_instants(cluster: Cluster, machines: dict[str, SimMachine]) -> Iterator[str]:
+    """Snapshots whose parts differ between nodes, or whose volumes are not of one instant.
+
+    A growing number is written to volume 0 first and then to volume 1, of every resource that is in use.
+    """
+    for snapshot in cluster.snapshots.values():
+        if snapshot.phase is not SnapshotPhase.SUCCESSFUL:
+            continue
+        found: dict[int, dict[str, str]] = {}
+        for part in snapshot.nodes:
+            machine = machines[part.node]
+            for path in machine.disk.sizes:
+                mark = snapshot_at(machine, path)
+                if mark is not None and mark[0] == snapshot.uuid and not path.endswith(SNAPSHOT_SUFFIX):
+                    found.setdefault(mark[1], {})[part.node] = machine.disk.data.get(path, "")
+        replicated = LayerKind.DRBD in snapshot.layer_stack
+        for number, contents in found.items():
+            if replicated and len(set(contents.values())) > 1:
+                yield f"the parts of {snapshot.key}, volume {number}, differ: {contents}"
+        for node in found.get(0, {}):
+            first = int(found[0][node] or 0)
+            second = int(found.get(1, {}).get(node, "") or 0)
+            if second and not second <= first <= second + 1:
+                yield f"the volumes of {snapshot.key} on {node} are of two instants: {first}, {second}"
+
+
+def snapshot_at(machine: SimMachine, path: str) -> tuple[str, int] | None:
+    """The mark of the snapshot that a file, or its marker, belongs to."""
+    content = machine.disk.contents.get(path.removesuffix(SNAPSHOT_SUFFIX) + SNAPSHOT_SUFFIX)
+    kept = decode_kept(content) if content is not None else None
+    return (kept.snapshot_uuid, kept.number) if kept is not None else None
 
 
 def _generations(machine: SimMachine) -> dict[str, str | None]:
@@ -149,7 +188,19 @@ def _unusable(resource: Resource, cluster: Cluster, observed: Observed) -> Itera
 def _leftovers(machine: SimMachine, cluster: Cluster) -> Iterator[str]:
     here: set[Key] = {key_of(one.definition) for one in cluster.resources_on(machine.node)}
     diskful = {key_of(one.definition) for one in cluster.resources_on(machine.node) if one.diskful}
+    kept = {
+        (snapshot.uuid, volume.number)
+        for snapshot in cluster.snapshots.values()
+        for part in (snapshot.on(machine.node),)
+        if part is not None
+        for volume in part.volumes
+    }
     for path in machine.disk.sizes:
+        mark = snapshot_at(machine, path)
+        if mark is not None:
+            if mark not in kept:
+                yield f"{machine.node} still has the snapshot {path}"
+            continue
         name = path.rpartition("/")[2].rsplit("_", 1)[0]
         if key_of(name) not in diskful:
             yield f"{machine.node} still has the file {path}"

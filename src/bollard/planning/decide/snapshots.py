@@ -101,6 +101,15 @@ def new(draft: Draft, wanted: NewSnapshot, *, hidden: bool = False) -> SnapshotD
         )
     refuse_running(draft, definition, (Verb.SNAPSHOT, Verb.ROLLBACK, Verb.RESIZE, Verb.CLONE))
     chosen = _chosen(draft, definition, wanted.nodes)
+    apart = taking.divided(draft, definition.name, [resource.node for resource in chosen])
+    if apart:
+        raise Conflict(
+            Subject.SNAPSHOT,
+            definition.name,
+            f"No snapshot can be taken of '{definition.name}'",
+            cause=f"Its data on the node '{apart}' is not complete, or the node is out of touch with others.",
+            correction="Wait until it is up to date, or name the nodes that shall keep the snapshot.",
+        )
     for resource in chosen:
         _refuse_unfit(draft, resource)
     _refuse_unreachable_user(draft, definition)
@@ -190,14 +199,6 @@ def _named(draft: Draft, definition: ResourceDefinition, node: NodeName) -> Reso
 
 
 def _refuse_unfit(draft: Draft, resource: Resource) -> None:
-    if not replicas.up_to_date(draft.world, resource):
-        raise Conflict(
-            Subject.SNAPSHOT,
-            resource.definition,
-            f"No snapshot can be taken of '{resource.definition}'",
-            cause=f"Its data on the node '{resource.node}' is not complete.",
-            correction="Wait until it is up to date, or name the nodes that shall keep the snapshot.",
-        )
     for volume in resource.volumes:
         seen = draft.world.observed.pool(resource.node, volume.pool)
         if seen is not None and not seen.supports_snapshots:

@@ -59,6 +59,9 @@ def advance(draft: Draft, procedure: Procedure) -> list[Entry]:
             return _restore(draft, clone, procedure, snapshot)
         return []
     resources = replicas.diskful(draft.resources_of(clone.name))
+    if not resources:
+        _fail(draft, clone, procedure)
+        return [_failed(clone, "Its resources were deleted before they were made.")]
     complete = {number for one in resources for number in _complete(draft, one)}
     if {volume.number for volume in clone.volumes} <= complete and all(
         _through(draft, one, procedure) for one in resources

@@ -71,6 +71,9 @@ def advance(draft: Draft, procedure: Procedure) -> list[Entry]:
         draft.drop(procedure)
         return []
     resources = replicas.diskful(draft.resources_of(definition.name))
+    if not resources:
+        abandon(draft, procedure)
+        return []
     made_from_it = [one for one in resources if any(volume.restore or volume.day0 for volume in one.volumes)]
     if made_from_it and all(_cannot(draft, procedure, one) for one in made_from_it):
         return _take_back(draft, definition, procedure)

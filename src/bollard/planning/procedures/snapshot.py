@@ -21,7 +21,7 @@ from bollard.domain.targets import SnapshotStage
 from bollard.planning import replicas
 from bollard.planning.draft import Draft
 
-__all__ = ["DEADLINE_MS", "NEXT", "advance", "bury", "give_up", "running", "start"]
+__all__ = ["DEADLINE_MS", "NEXT", "advance", "bury", "divided", "give_up", "running", "start"]
 
 FREEZE, TAKE, THAW = SnapshotStage.FREEZE, SnapshotStage.TAKE, SnapshotStage.THAW
 NEXT: dict[str, str | None] = {FREEZE: TAKE, TAKE: THAW, THAW: None}
@@ -155,6 +155,34 @@ def _why(resource: Resource, said: SeenSnapshot) -> str:
     return f"On node '{resource.node}' data changed, or the deadline passed, before all was kept."
 
 
+def divided(draft: Draft, definition: str, nodes: Iterable[str]) -> str:
+    """Which of these nodes may hold other data than the others: not up to date, or out of touch; else empty.
+
+    One that is out of touch calls itself up to date, though it misses what the others have got.
+    """
+    resources = [one for node in nodes if (one := draft.resource(definition, node)) is not None]
+    for resource in resources:
+        if not replicas.up_to_date(draft.world, resource):
+            return resource.node
+        seen = replicas.online_seen(draft.world, resource)
+        if seen is None or not resource.tcp_ports:
+            continue
+        linked = {key_of(peer.node) for peer in seen.peers if peer.connection == "Connected"}
+        if {key_of(one.node) for one in resources} - linked - {key_of(resource.node)}:
+            return resource.node
+    return ""
+
+
+def _divided_now(draft: Draft, together: list[Procedure]) -> tuple[SnapshotPhase, str] | None:
+    for procedure in together:
+        snapshot = _snapshot_of(draft, procedure)
+        nodes = [part.node for part in snapshot.nodes] if snapshot is not None else []
+        if snapshot is not None and (node := divided(draft, snapshot.definition, nodes)):
+            why = f"The data on '{node}' may not be that of the other nodes."
+            return SnapshotPhase.FAILED_DEPLOYMENT, why
+    return None
+
+
 def _still_has(draft: Draft, snapshot: SnapshotDefinition, part: SnapshotOnNode) -> bool:
     resource = draft.resource(snapshot.definition, part.node)
     if resource is None or not resource.diskful:
@@ -221,7 +249,7 @@ def _finish(draft: Draft, together: list[Procedure]) -> None:
     if _FAILED in first.arguments:
         failed = SnapshotPhase(first.arguments[_FAILED]), first.arguments[_WHY]
     else:
-        failed = _failure(draft, together)
+        failed = _failure(draft, together) or _divided_now(draft, together)
         if failed is None and not all(_answered(draft, one) for one in together):
             failed = SnapshotPhase.FAILED_DEPLOYMENT, "Not every node said in time that nothing moved."
     for procedure in together:
