@@ -202,6 +202,7 @@ def _refuse_initiators(wanted: SelectFilter) -> None:
 
 def _autoplace(command: Autoplace, draft: Draft) -> Decision:
     definition = draft.find_definition(command.definition)
+    resources.check_phase(definition)
     group = draft.group_of(definition)
     own = checked_filter(command.select_filter)
     if command.diskless_on_remaining is not None:
@@ -337,6 +338,7 @@ def _adjust(command: AdjustGroup, draft: Draft) -> Decision:
 
 def _make_available(command: MakeAvailable, draft: Draft) -> Decision:
     definition = draft.find_definition(command.definition)
+    resources.check_phase(definition)
     node = draft.find_node(command.node)
     if command.layer_stack:
         stack, _ = definitions.parsed_stack(command.layer_stack)

@@ -76,6 +76,17 @@ def disk_kind(flags: tuple[str, ...], *, client: bool) -> DiskKind:
     return DiskKind.CLIENT if client else kind
 
 
+def check_phase(definition: ResourceDefinition) -> None:
+    """Whether the definition takes resources now. Raises Conflict."""
+    if definition.phase is not DefinitionPhase.NORMAL:
+        raise Conflict(
+            Subject.RESOURCE_DEFINITION,
+            definition.name,
+            f"'{definition.name}' takes no new resources now",
+            cause=f"It is {definition.phase}.",
+        )
+
+
 def check_node(draft: Draft, definition: ResourceDefinition, node: Node) -> None:
     """Whether the node may get a resource of this definition. Raises Conflict or Unsupported."""
     if not node.holds_storage:
@@ -93,13 +104,7 @@ def check_node(draft: Draft, definition: ResourceDefinition, node: Node) -> None
             cause=f"It is {node.phase}.",
             correction="Restore the node, or choose another one.",
         )
-    if definition.phase is not DefinitionPhase.NORMAL:
-        raise Conflict(
-            Subject.RESOURCE_DEFINITION,
-            definition.name,
-            f"'{definition.name}' takes no new resources now",
-            cause=f"It is {definition.phase}.",
-        )
+    check_phase(definition)
     seen = draft.world.observed.node(node.name)
     known = seen.capabilities if seen.online else None
     if known is None:

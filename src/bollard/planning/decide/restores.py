@@ -15,6 +15,7 @@ from bollard.domain.commands import (
 )
 from bollard.domain.errors import Conflict, Exists, Invalid, NotFound, Subject
 from bollard.domain.ids import key_of, resource_name
+from bollard.domain.procedures import Verb
 from bollard.domain.props import Scope
 from bollard.domain.resources import DefinitionPhase, ResourceDefinition, VolumeDefinition
 from bollard.domain.snapshots import SnapshotDefinition, SnapshotOnNode, SnapshotPhase
@@ -66,6 +67,7 @@ def _restore_volumes(command: RestoreVolumeDefinitions, draft: Draft) -> Decisio
     source = draft.find_definition(command.definition)
     to = draft.find_definition(resource_name(command.to))
     found = _successful(draft, source, command.snapshot)
+    snapshots.refuse_running(draft, to, (Verb.CLONE, Verb.ROLLBACK))
     taken = [volume.number for volume in found.volumes if to.volume(volume.number) is not None]
     if taken:
         raise Exists(
@@ -112,6 +114,7 @@ def _restore_resources(command: RestoreResources, draft: Draft) -> Decision:
     source = draft.find_definition(command.definition)
     to = draft.find_definition(resource_name(command.to))
     found = _successful(draft, source, command.snapshot)
+    snapshots.refuse_running(draft, to, (Verb.CLONE, Verb.ROLLBACK))
     if draft.cluster.resources_of(to.name):
         raise Exists(
             Subject.RESOURCE,

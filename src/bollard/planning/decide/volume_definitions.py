@@ -16,6 +16,7 @@ from bollard.domain.errors import Conflict, Exhausted, Exists, Invalid, Subject
 from bollard.domain.ids import resource_name
 from bollard.domain.layers import LayerKind, ProviderKind
 from bollard.domain.nodes import StoragePool
+from bollard.domain.procedures import Verb
 from bollard.domain.props import Scope
 from bollard.domain.resources import Resource, ResourceDefinition, VolumeDefinition, VolumePhase
 from bollard.domain.units import VOLUME_SIZE_KIB_MAX, VOLUME_SIZE_KIB_MIN
@@ -24,6 +25,7 @@ from bollard.planning.decide import properties
 from bollard.planning.decide.definitions import refuse_in_use
 from bollard.planning.decide.groups import free_number
 from bollard.planning.decide.outcome import outcome
+from bollard.planning.decide.snapshots import refuse_running
 from bollard.planning.draft import Draft
 from bollard.planning.layers import drbd
 from bollard.planning.procedures import resize
@@ -39,6 +41,9 @@ _CHANGES_MAX = 8
 def decide(command: Commands, world: World) -> Decision:
     """Decide a command about volume definitions. Raises a DomainError."""
     draft = Draft(world)
+    changing = draft.definition(command.definition)
+    if changing is not None:
+        refuse_running(draft, changing, (Verb.CLONE, Verb.ROLLBACK))
     match command:
         case CreateVolumeDefinition():
             return _create(command, draft)

@@ -90,6 +90,9 @@ def _snapshot_of(draft: Draft, procedure: Procedure) -> SnapshotDefinition | Non
 def _restore(
     draft: Draft, clone: ResourceDefinition, procedure: Procedure, snapshot: SnapshotDefinition
 ) -> list[Entry]:
+    if draft.resources_of(clone.name):
+        _fail(draft, clone, procedure)
+        return [_failed(clone, "It has got resources of another origin.")]
     try:
         for part in snapshot.nodes:
             if draft.get_node(part.node) is not None:

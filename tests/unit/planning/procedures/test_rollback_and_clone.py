@@ -294,3 +294,28 @@ def test_deleting_a_definition_on_its_way_back_leaves_nothing(rounds: int) -> No
     lab.quiet()
     assert not lab.cluster.tombstones
     assert not lab.machines["N1"].local("vol").backings
+
+
+def test_nothing_is_put_into_a_clone_on_its_way() -> None:
+    lab = kept()
+    lab.run(c.CloneDefinition(source="vol", name="twin"))
+    for command in (
+        c.RestoreResources(definition="vol", snapshot="s1", to="twin"),
+        c.RestoreVolumeDefinitions(definition="vol", snapshot="s1", to="twin"),
+        c.CreateVolumeDefinition(definition="twin", size_kib=4096),
+    ):
+        with pytest.raises(Busy):
+            lab.run(command)
+
+
+def test_a_clone_whose_resources_are_deleted_before_they_are_made_fails() -> None:
+    lab = kept()
+    lab.run(c.CloneDefinition(source="vol", name="twin"))
+    while lab.cluster.procedures[key_of(Verb.CLONE, "twin", "")].phase == "snapshot":
+        lab.follow()
+        lab.tick()
+    for node in list(lab.resources("twin")):
+        lab.run(c.DeleteResource(definition="twin", node=node))
+    lab.quiet()
+    assert lab.cluster.definitions["TWIN"].phase is DefinitionPhase.FAILED
+    assert not lab.cluster.procedures
