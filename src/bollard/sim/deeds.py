@@ -37,7 +37,7 @@ from bollard.domain.commands import (
     ToggleDisk,
     VerifyDefinition,
 )
-from bollard.domain.resources import DefinitionPhase, Resource, ResourceDefinition, SelectFilter
+from bollard.domain.resources import Resource, ResourceDefinition, SelectFilter
 from bollard.sim.cluster import SimCluster
 from bollard.sim.host import POOL_FOLDER
 
@@ -220,10 +220,6 @@ class Deeds:
 
     def last_commands(self) -> Iterator[Command]:
         """What takes back commands that would keep the cluster from ever being at rest."""
-        service = self._cluster.service
-        for definition in list(service.cluster.definitions.values()) if service is not None else []:
-            if definition.phase is DefinitionPhase.FAILED:
-                yield DeleteDefinition(name=definition.name)
         if self._wide:
             no_more = {"DrbdOptions/AutoEvictAllowEviction": "false"}
             yield ModifyController(props=PropsChange(override=no_more))

@@ -154,7 +154,8 @@ def unconverged(cluster: Cluster, observed: Observed, machines: dict[str, SimMac
     yield from unfinished(cluster, observed, tuple(machines))
     yield from (f"procedure {procedure} is not over" for procedure in cluster.procedures)
     for definition in cluster.definitions.values():
-        if definition.phase is not DefinitionPhase.NORMAL:
+        # A clone that failed is an end: a person looks at it and deletes it.
+        if definition.phase not in {DefinitionPhase.NORMAL, DefinitionPhase.FAILED}:
             yield f"{definition.name} is in phase {definition.phase}"
         for volume in definition.volumes:
             if volume.phase is not VolumePhase.NORMAL:
