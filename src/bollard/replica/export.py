@@ -12,6 +12,7 @@ from bollard.replica.disk import Backing, Buffer
 
 __all__ = [
     "OWNED_BYTES",
+    "Asked",
     "Client",
     "Done",
     "Exports",
@@ -20,6 +21,8 @@ __all__ = [
     "Reading",
     "Volume",
     "Writing",
+    "tell",
+    "told",
 ]
 
 Done = Callable[[int, int, Buffer], None]
@@ -28,8 +31,11 @@ Done = Callable[[int, int, Buffer], None]
 Opened = Callable[[str], None]
 """Called once an open: "" when granted, else one sentence why not."""
 
-Writing = tuple[int, memoryview, int]
-"""A write of a burst: offset, data, the client's cookie."""
+Asked = tuple["Client", bytes]
+"""Who wants to know how a write ended, and the cookie for it."""
+
+Writing = tuple[int, memoryview, Asked]
+"""A write of a burst: offset, data, whom to tell."""
 
 Reading = tuple[int, int, int]
 """A read of a burst: offset, length, the client's cookie."""
@@ -42,13 +48,32 @@ _NONE: Final = b""
 class Client(Protocol):
     """Who is told how the writes of a burst ended."""
 
-    def wrote(self, cookies: list[int]) -> None:
+    def wrote(self, cookies: list[bytes]) -> None:
         """These have succeeded."""
         ...
 
     def written(self, cookie: int, code: int, data: Buffer) -> None:
-        """One has ended, with an errno or 0."""
+        """One has ended, with an errno or 0. The cookie as a number."""
         ...
+
+
+def tell(asked: list[Asked]) -> None:
+    """All of these have succeeded: each client hears of its own together."""
+    client: Client | None = None
+    cookies: list[bytes] = []
+    for asking, cookie in asked:
+        if asking is not client:
+            if client is not None:
+                client.wrote(cookies)
+            client, cookies = asking, []
+        cookies.append(cookie)
+    if client is not None:
+        client.wrote(cookies)
+
+
+def told(asked: Asked, code: int) -> None:
+    """One has ended, with an errno or 0."""
+    asked[0].written(int.from_bytes(asked[1]), code, _NONE)
 
 
 class Volume(Protocol):
@@ -86,8 +111,8 @@ class Volume(Protocol):
         """So many bytes were read directly."""
         ...
 
-    def write_burst(self, writes: list[Writing], client: Client) -> None:
-        """Short writes without flags, inside of the volume; each is answered by `client` once, perhaps now.
+    def write_burst(self, writes: list[Writing]) -> None:
+        """One client's short writes without flags, inside of the volume; each is answered once, perhaps now.
 
         The data is only valid during the call.
         """
@@ -163,23 +188,23 @@ class PlainVolume:
     def count_reads(self, length: int) -> None:
         self.reads += length
 
-    def write_burst(self, writes: list[Writing], client: Client) -> None:
+    def write_burst(self, writes: list[Writing]) -> None:
         if self.suspended or self.read_only:
-            for offset, data, cookie in writes:
-                self.write(offset, data, False, cookie, client.written)
+            for offset, data, (client, cookie) in writes:
+                self.write(offset, data, False, int.from_bytes(cookie), client.written)
             return
         fd, pwrite = self.backing.fd, os.pwrite
-        done: list[int] = []
-        for offset, data, cookie in writes:
+        done: list[Asked] = []
+        for offset, data, asked in writes:
             try:
                 if pwrite(fd, data, offset) != len(data):
                     self.backing.write(offset, data)
             except OSError as error:
-                client.written(cookie, error.errno or errno.EIO, _NONE)
+                told(asked, error.errno or errno.EIO)
             else:
                 self.writes += len(data)
-                done.append(cookie)
-        client.wrote(done)
+                done.append(asked)
+        tell(done)
 
     def read(self, offset: int, length: int, cookie: int, done: Done) -> None:
         self.reads += length

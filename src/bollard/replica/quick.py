@@ -5,24 +5,22 @@ What the core declines goes to it as events; this decides nothing.
 
 import errno
 import os
-from collections.abc import Iterator
 from typing import Final, Protocol
 
 from bollard.replica.disk import Buffer
-from bollard.replica.export import Client, Done, Writing
+from bollard.replica.export import Writing, tell, told
 from bollard.replica.loop import Loop
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol.commands import Channel
 from bollard.replica.protocol.resource import Resource
-from bollard.replica.protocol.steady import Batch, QuickOp
+from bollard.replica.protocol.steady import Batch
+from bollard.replica.protocol.writes import QuickOp
 from bollard.replica.storage import Storage
 
 __all__ = ["Owner", "Quick", "Sender"]
 
 _EIO: Final = errno.EIO
-
-# Request -> its cookie, whom to tell, and who else may be told of several at once.
-Requests = dict[int, tuple[int, Done, Client | None]]
+_NONE: Final[list[Writing]] = []
 
 
 class Sender(Protocol):
@@ -33,14 +31,10 @@ class Sender(Protocol):
 
 
 class Owner(Protocol):
-    """What is needed of the resource. `requests` are those under way."""
+    """What is needed of the resource."""
 
     @property
     def core(self) -> Resource: ...
-    @property
-    def tickets(self) -> Iterator[int]: ...
-    @property
-    def requests(self) -> Requests: ...
     def carry_out(self, actions: list[a.Action]) -> None: ...
     def break_off(self, error: Exception) -> None: ...
 
@@ -52,15 +46,19 @@ class Quick:
         self._owner = owner
         self._core = owner.core
         self._steady = owner.core.steady
-        self._requests = owner.requests
         self._loop = loop
         self._sender = sender
         self._storage = storage
         self._disks = storage.disks
 
+    def stop(self) -> None:
+        """Nothing is answered any more: writes under way fail."""
+        for asked in self._steady.under_way():
+            told(asked, errno.ESHUTDOWN)
+
     # -- clients
 
-    def write(self, number: int, writes: list[Writing], client: Client) -> list[Writing]:
+    def write(self, number: int, writes: list[Writing]) -> list[Writing]:
         """Takes writes off the front and returns the rest, which the core must be asked for."""
         steady = self._steady
         lane = steady.lanes.get(number) or steady.lane(number)
@@ -68,20 +66,18 @@ class Quick:
             return writes
         taken = 0
         try:
-            ops = lane.write(writes, self._owner.tickets)
-            requests, done = self._requests, client.written
-            for op, (_, _, cookie) in zip(ops, writes, strict=False):
-                requests[op.request] = (cookie, done, client)
-            taken = len(ops)
+            ops = lane.write(writes)
+            taken = len(ops) if lane.acked else 0
             for act in steady.take_sends():
                 self._sender.send_now(act.peer, act.channel, act.buffers)
             there = self._put_own(number, ops, writes)
             if not lane.acked:
                 lane.wrote(len(there))
-                self._answer([op.request for op in there])
+                taken = len(ops)
+                tell([op.request for op in there])
         except Exception as error:  # noqa: BLE001  the resource's outermost frame: others must go on
             self._owner.break_off(error)
-        return writes[taken:]
+        return writes[taken:] if taken < len(writes) else _NONE
 
     def _put_own(self, number: int, ops: list[QuickOp], writes: list[Writing]) -> list[QuickOp]:
         """To the disk; returns those that are there."""
@@ -113,7 +109,7 @@ class Quick:
         reader = found.readers[channel]
         try:
             if channel is Channel.CONTROL:
-                self._answer(steady.acks(found, reader, self._loop.now()))
+                tell(steady.acks(found, reader, self._loop.now()))
             else:
                 while (batch := steady.data(found, reader)) is not None:
                     self._put(batch)
@@ -123,23 +119,6 @@ class Quick:
             self._owner.break_off(error)
             return True
         return steady.waits(reader)
-
-    def _answer(self, finished: list[int]) -> None:
-        requests = self._requests
-        client: Client | None = None
-        cookies: list[int] = []
-        for request in finished:
-            cookie, done, asking = requests.pop(request)
-            if asking is None:
-                done(cookie, 0, b"")
-                continue
-            if asking is not client:
-                if client is not None:
-                    client.wrote(cookies)
-                client, cookies = asking, []
-            cookies.append(cookie)
-        if client is not None:
-            client.wrote(cookies)
 
     def _put(self, batch: Batch) -> None:
         disk = self._disks[batch.volume.number].data

@@ -12,21 +12,17 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from bollard.replica.changes import Picture
-from bollard.replica.export import Client, Done, Volume, Writing
+from bollard.replica.export import Done, Volume, Writing, told
 from bollard.replica.loop import Loop, Timer
 from bollard.replica.metadisk import Disk
 from bollard.replica.net import Links
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import events as e
 from bollard.replica.protocol.commands import Channel
-from bollard.replica.protocol.config import (
-    ConfigError,
-    ResourceConfig,
-    parse_options,
-)
+from bollard.replica.protocol.config import ConfigError, ResourceConfig, parse_options
 from bollard.replica.protocol.frames import FrameReader
 from bollard.replica.protocol.resource import Resource
-from bollard.replica.quick import Quick, Requests
+from bollard.replica.quick import Quick
 from bollard.replica.served import ReplicatedVolume
 from bollard.replica.specs import (
     option_items,
@@ -51,9 +47,6 @@ _STOP_S: Final = 8.0
 _BUSY_S: Final = 5.0
 _BUSY_AGAIN_S: Final = (0.05, 0.2)
 _GROW_AGAIN_S: Final = (0.2, 1.0)
-_ONE_BLOCK: Final = 512
-_READ: Final = e.Verb.READ
-_WRITE: Final = e.Verb.WRITE
 _log = logging.getLogger(__name__)
 _LEVELS: Final = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -103,8 +96,8 @@ class ReplicatedResource:
         self._storage = Storage(
             loop, self.pump, self._queue, last_sizes=last_sizes, remember_size=remember_size
         )
-        self.requests: Requests = {}
         self._quick = Quick(self, loop, self._links, self._storage)
+        self._requests: dict[int, tuple[int, Done]] = {}
         self._pumping = False
         self._arm_due = False
         self.broken = ""
@@ -274,14 +267,15 @@ class ReplicatedResource:
 
     def stop(self) -> None:
         """Releases sockets, files and timers at once; running requests fail."""
+        if not self._stopped:
+            self._quick.stop()
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
         self._links.close()
         self._storage.close()
-        requests = dict(self.requests)
-        self.requests.clear()
-        for cookie, done, _ in requests.values():
+        requests, self._requests = self._requests, {}
+        for cookie, done in requests.values():
             done(cookie, errno.ESHUTDOWN, b"")
 
     @property
@@ -417,14 +411,14 @@ class ReplicatedResource:
         if self._stopped:
             done(cookie, errno.EIO if self.broken else errno.ESHUTDOWN, b"")
             return
-        self.requests[request.request] = (cookie, done, None)
+        self._requests[request.request] = (cookie, done)
         self._queue.append(request)
         if not self._pumping:
             self._drain()
 
-    def write_quickly(self, number: int, writes: list[Writing], client: Client) -> list[Writing]:
+    def write_quickly(self, number: int, writes: list[Writing]) -> list[Writing]:
         """Takes writes the short way and returns the others, which must be submitted."""
-        return writes if self._stopped else self._quick.write(number, writes, client)
+        return writes if self._stopped else self._quick.write(number, writes)
 
     def count_reads(self, number: int, length: int) -> None:
         """So many bytes were read without asking the core."""
@@ -458,7 +452,10 @@ class ReplicatedResource:
         self._links.send(act.peer, act.channel, act.buffers)
 
     def _complete(self, act: a.Complete) -> None:
-        cookie, done, _ = self.requests.pop(act.request)
+        if type(act.request) is tuple:
+            told(act.request, act.errno)
+            return
+        cookie, done = self._requests.pop(act.request)
         done(cookie, act.errno, act.data)
 
     def _answer(self, act: a.Answer) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 from bollard.replica.disk import Backing, Buffer
-from bollard.replica.export import OWNED_BYTES, Client, Done, Opened, Writing
+from bollard.replica.export import OWNED_BYTES, Done, Opened, Writing
 from bollard.replica.metadisk import Disk
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import events as e
@@ -22,7 +22,7 @@ class Owner(Protocol):
     @property
     def tickets(self) -> Iterator[int]: ...
     def submit(self, cookie: int, done: Done, request: e.Request) -> None: ...
-    def write_quickly(self, number: int, writes: list[Writing], client: Client) -> list[Writing]: ...
+    def write_quickly(self, number: int, writes: list[Writing]) -> list[Writing]: ...
     def count_reads(self, number: int, length: int) -> None: ...
     def pump(self, event: e.Event) -> None: ...
     def command(self, make: Callable[[int], e.Event], answered: Callable[[a.Answer], None]) -> None: ...
@@ -73,9 +73,9 @@ class ReplicatedVolume:
     def count_reads(self, length: int) -> None:
         self._owner.count_reads(self.number, length)
 
-    def write_burst(self, writes: list[Writing], client: Client) -> None:
-        for offset, data, cookie in self._owner.write_quickly(self.number, writes, client):
-            self.write(offset, data, False, cookie, client.written)
+    def write_burst(self, writes: list[Writing]) -> None:
+        for offset, data, (client, cookie) in self._owner.write_quickly(self.number, writes):
+            self.write(offset, data, False, int.from_bytes(cookie), client.written)
 
     def read(self, offset: int, length: int, cookie: int, done: Done) -> None:
         owner = self._owner

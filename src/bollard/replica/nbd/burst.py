@@ -3,9 +3,10 @@
 Ordinary: no flags, short, whole, inside of the volume, aligned. Anything else ends the run.
 """
 
+from struct import Struct
 from typing import Final
 
-from bollard.replica.export import OWNED_BYTES, Reading, Writing
+from bollard.replica.export import OWNED_BYTES, Client, Reading, Writing
 from bollard.wire import nbd as wire
 from bollard.wire.nbd import Command
 
@@ -19,17 +20,19 @@ _WRITE: Final = int(Command.WRITE)
 _MAGIC: Final = wire.REQUEST_MAGIC
 _HEAD: Final = wire.REQUEST.size
 _unpack: Final = wire.REQUEST.unpack_from
+# A write's cookie is only ever sent back: it stays the bytes it is.
+_unpack_write: Final = Struct(">IHH8sQI").unpack_from
 _MOST_READS: Final = 64
 
 
 def writes_at(
-    view: memoryview, start: int, end: int, size_bytes: int, block_bytes: int
+    view: memoryview, start: int, end: int, size_bytes: int, block_bytes: int, *, client: Client
 ) -> tuple[list[Writing], int]:
     """The writes from `start` on, their data being parts of `view`, and where they end."""
     found: list[Writing] = []
     mask = block_bytes - 1
     while end - start >= _HEAD:
-        magic, flags, command, cookie, offset, length = _unpack(view, start)
+        magic, flags, command, cookie, offset, length = _unpack_write(view, start)
         begin = start + _HEAD
         stop = begin + length
         if (
@@ -42,7 +45,7 @@ def writes_at(
             or (offset | length) & mask
         ):
             break
-        found.append((offset, view[begin:stop], cookie))
+        found.append((offset, view[begin:stop], (client, cookie)))
         start = stop
     return found, start
 

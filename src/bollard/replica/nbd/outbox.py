@@ -13,6 +13,8 @@ __all__ = ["Outbox"]
 
 _pack_simple: Final = wire.SIMPLE_REPLY.pack
 _SIMPLE_MAGIC: Final = wire.SIMPLE_REPLY_MAGIC
+# A simple reply up to its cookie.
+_SUCCESS: Final = _pack_simple(_SIMPLE_MAGIC, 0, 0)[:8]
 # A structured reply's head and the offset of its only chunk of data.
 _pack_structured: Final = Struct(">IHHQIQ").pack
 _STRUCTURED_MAGIC: Final = wire.STRUCTURED_MAGIC
@@ -44,9 +46,9 @@ class Outbox:
         """A request without data in its answer has succeeded."""
         self.put(_pack_simple(_SIMPLE_MAGIC, 0, cookie))
 
-    def all_done(self, cookies: list[int]) -> None:
-        """The same for several."""
-        self.put(b"".join([_pack_simple(_SIMPLE_MAGIC, 0, cookie) for cookie in cookies]))
+    def all_done(self, cookies: list[bytes]) -> None:
+        """The same for several, at least one."""
+        self.put(_SUCCESS + _SUCCESS.join(cookies))
 
     def read(self, cookie: int, offset: int, data: Buffer) -> None:
         """The answer to a read."""

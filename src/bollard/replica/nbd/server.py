@@ -235,10 +235,10 @@ class NbdConnection:
                 break
             kind = buffer[start + KIND_AT]
             if kind == _WRITE and not self._read_only:
-                writes, start = writes_at(view, start, end, self._size_bytes, self._block_bytes)
+                writes, start = writes_at(view, start, end, self._size_bytes, self._block_bytes, client=self)
                 if writes:
                     self._writing += len(writes)
-                    volume.write_burst(writes, self)
+                    volume.write_burst(writes)
                     continue
             elif kind == _READ:
                 reads, start = reads_at(view, start, end, self._size_bytes, self._block_bytes)
@@ -435,7 +435,7 @@ class NbdConnection:
             self._out.read(cookie, offset, data)
         self._answered()
 
-    def wrote(self, cookies: list[int]) -> None:
+    def wrote(self, cookies: list[bytes]) -> None:
         """These short writes have succeeded; perhaps inside the call that asked."""
         self._writing -= len(cookies)
         if cookies and not self.closed:

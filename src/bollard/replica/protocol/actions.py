@@ -5,6 +5,7 @@ under way together never overlap where one of them writes, and may finish in any
 """
 
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -118,10 +119,13 @@ class CloseDisk(_Action, frozen=True):
 # ---- applications
 
 
-class Complete(_Action, frozen=True):
-    """The answer to a `Request`; `errno` 0 = done, `data` for a READ."""
+class Complete(_Held, frozen=True):
+    """The answer to a `Request` or, by what it was given, to a short write.
 
-    request: int
+    `errno` 0 = done, `data` for a READ.
+    """
+
+    request: Any
     errno: int = 0
     data: Buffer = b""
 

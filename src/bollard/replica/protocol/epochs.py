@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from bollard.replica.protocol import packets as p
 from bollard.replica.protocol.errors import ProtocolError
 from bollard.replica.protocol.model import Epoch, Peer, PeerDevice, SentEpoch
-from bollard.replica.protocol.writes import FlushOp, WriteOp
+from bollard.replica.protocol.writes import FlushOp, Place, QuickOp, WriteOp
 
 if TYPE_CHECKING:
     from bollard.replica.protocol.resource import Resource
@@ -19,7 +19,7 @@ class Epochs:
     def __init__(self, resource: "Resource") -> None:
         self.r = resource
         self.core = resource.core
-        self._orphans: dict[int, list[WriteOp]] = {}
+        self._orphans: dict[int, list[WriteOp | QuickOp]] = {}
 
     def arm(self) -> None:
         """An epoch does not stay open for long when writing has stopped."""
@@ -126,11 +126,11 @@ class Epochs:
         dirty = False
         epochs = [*peer.sent_epochs.values()] + ([peer.sending] if peer.sending is not None else [])
         for sent in epochs:
-            for volume, start, end in sent.ranges:
+            for place in sent.ranges:
                 dirty = True
-                slot = peer.devices[volume.number].slot
-                if volume.bitmap is not None and slot >= 0:
-                    volume.bitmap.mark((slot,), start, end - start)
+                bitmap, slot = place.volume.bitmap, peer.devices[place.volume.number].slot
+                if bitmap is not None and slot >= 0:
+                    bitmap.mark((slot,), place.start, place.end - place.start)
         self._orphans[peer.node_id] = list(peer.unacked.values())
         peer.unacked = {}
         return dirty
@@ -149,11 +149,11 @@ class Epochs:
         self.refused(peer)
         epochs = [*peer.sent_epochs.values()] + ([peer.sending] if peer.sending is not None else [])
         for sent in epochs:
-            for volume, start, end in sent.ranges:
-                if volume is device.volume:
+            for place in sent.ranges:
+                if place.volume is device.volume:
                     dirty = True
-                    if volume.bitmap is not None and device.slot >= 0:
-                        volume.bitmap.mark((device.slot,), start, end - start)
+                    if device.volume.bitmap is not None and device.slot >= 0:
+                        device.volume.bitmap.mark((device.slot,), place.start, place.end - place.start)
         return dirty
 
     def settle_peer(self, peer: Peer) -> None:
@@ -174,4 +174,4 @@ class Epochs:
         sending = peer.sending
         if sending is None:
             sending = peer.sending = SentEpoch(self.core.epoch.number)
-        sending.ranges.append((op.volume, op.start, op.end))
+        sending.ranges.append(Place(op.volume, op.start, op.end))

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from bollard.replica.protocol.reads import RemoteRead
     from bollard.replica.protocol.receiver import ReceivedEpoch
     from bollard.replica.protocol.verify import Run
-    from bollard.replica.protocol.writes import FlushOp, WriteOp
+    from bollard.replica.protocol.writes import FlushOp, Place, QuickOp, WriteOp
 
 EIO = 5
 EBUSY = 16
@@ -62,7 +62,7 @@ class SentEpoch:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.ranges: list[tuple[Volume, int, int]] = []
+        self.ranges: list[Place] = []
 
 
 class Epoch:
@@ -208,7 +208,7 @@ class Volume:
         self.unsettled = False
         self.torn = False
         self.lost_quorum_as_primary = False
-        self.held_completions: list[WriteOp | FlushOp] = []
+        self.held_completions: list[WriteOp | QuickOp | FlushOp] = []
         self.attach_tag: int | None = None
         self.openers = 0
         self.writers = 0
@@ -248,7 +248,7 @@ class Peer:
         self.link = 0
         self.sending: SentEpoch | None = None
         self.sent_epochs: OrderedDict[int, SentEpoch] = OrderedDict()
-        self.unacked: dict[int, WriteOp] = {}
+        self.unacked: dict[int, WriteOp | QuickOp] = {}
         self.reads: dict[int, tuple[RemoteRead, int]] = {}
         self.stream_dagtag = 0
         self.unconfirmed: deque[ReceivedEpoch] = deque()
@@ -331,7 +331,7 @@ class Core:
         self.members = 0
         self.changed = True
         self._tags = count(1)
-        self.block_ids = count(1)
+        self.last_op = 0
         self.disk_waiting: dict[int, tuple[Volume, DiskThen]] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_count = count()
@@ -343,7 +343,8 @@ class Core:
 
     def next_op(self) -> int:
         """A number for a request on the wire; unique for the life of the process."""
-        return next(self.block_ids)
+        self.last_op += 1
+        return self.last_op
 
     def disk_tag(self, volume: Volume, then: DiskThen) -> int:
         """A tag for a disk action; `then(errno, data)` comes with its DiskDone, or EIO when the disk goes."""

@@ -16,7 +16,7 @@ from bollard.replica.protocol.events import Request, Verb
 from bollard.replica.protocol.frames import MAGIC_100
 from bollard.replica.protocol.model import EINVAL, EIO, EROFS, Peer, PeerDevice, Route, Volume
 from bollard.replica.protocol.states import DiskState, ReplState, Role
-from bollard.replica.protocol.writes import FlushOp, Group, WriteOp
+from bollard.replica.protocol.writes import FlushOp, Group, QuickOp, WriteOp
 
 if TYPE_CHECKING:
     from bollard.replica.protocol.resource import Resource
@@ -335,7 +335,7 @@ class Requests:
             self.finish(op)
         self.r.rotation.reconsider()
 
-    def finish(self, op: WriteOp | FlushOp) -> None:
+    def finish(self, op: WriteOp | QuickOp | FlushOp) -> None:
         """Nothing is waited for any more; the answer may have to wait for a new generation or quorum."""
         volume = op.volume
         if volume.no_data:
@@ -350,7 +350,7 @@ class Requests:
             return
         self._answer(op)
 
-    def _answer(self, op: WriteOp | FlushOp) -> None:
+    def _answer(self, op: WriteOp | QuickOp | FlushOp) -> None:
         core = self.core
         core.running_writes -= 1
         group = op.group if isinstance(op, WriteOp) else None

@@ -4,9 +4,9 @@ The same course as in requests.py and receiver.py, which stay the rule: whatever
 every step of theirs voids what was prepared here. The caller writes to the disk at once, between two calls.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from struct import Struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bollard.replica.metadata.al_block import EXTENT_BYTES
 from bollard.replica.protocol import actions as a
@@ -19,12 +19,12 @@ from bollard.replica.protocol.model import Core, Peer, Phase, SentEpoch, Volume
 from bollard.replica.protocol.receiver import PeerWrite, ReceivedEpoch
 from bollard.replica.protocol.requests import MAX_WRITE_BYTES
 from bollard.replica.protocol.states import DiskState, Role
-from bollard.replica.protocol.writes import WriteOp
+from bollard.replica.protocol.writes import FlushOp, QuickOp, WriteOp
 
 if TYPE_CHECKING:
     from bollard.replica.protocol.resource import Resource
 
-__all__ = ["Batch", "Lane", "QuickOp", "Steady"]
+__all__ = ["Batch", "Lane", "Steady"]
 
 _SEND_RECEIVE_ACK: Final = int(DataFlag.SEND_RECEIVE_ACK)
 _SEND_WRITE_ACK: Final = int(DataFlag.SEND_WRITE_ACK)
@@ -35,6 +35,9 @@ _WRITE_ACK: Final = int(Cmd.WRITE_ACK)
 _ACKS: Final = frozenset({_WRITE_ACK, int(Cmd.RECV_ACK), int(Cmd.WRITE_ACK_IN_SYNC)})
 _FRAME: Final = Struct(">IhHIIQQII")
 _FRAME_BYTES: Final = _FRAME.size
+# The same bytes: magic, volume and command; length and padding; the block id.
+_ACK: Final = Struct(">QQ8xQ8x")
+_ACK_SIZE: Final = 24 << 32
 _BODY_BYTES: Final = 24
 _FLAGS: Final = 8
 _ACK_BYTES: Final = 24
@@ -42,28 +45,13 @@ _EXTENT_SHIFT: Final = EXTENT_BYTES.bit_length() - 1
 _pack: Final = _FRAME.pack
 
 Head = tuple[int, int, int, int, int, int, int, int, int]
-Target = tuple[SentEpoch, dict[int, WriteOp], int, list[Buffer]]
+Target = tuple[SentEpoch, dict[int, WriteOp | QuickOp], list[Buffer]]
 
 
 def covered(held: set[int], start: int, end: int) -> bool:
     """A write lies in one extent, which is among those held."""
     extent = start >> _EXTENT_SHIFT
     return extent in held and (end - 1) >> _EXTENT_SHIFT == extent
-
-
-class QuickOp(WriteOp):
-    """A write that took the short way: what the rule needs of it, should something become unusual."""
-
-    __slots__ = ()
-
-    def __init__(self, volume: Volume, request: int, start: int, end: int, pending: int) -> None:
-        self.volume = volume
-        self.request = request
-        self.start = start
-        self.end = end
-        self.pending = pending
-        self.ok = True
-        self.group = None
 
 
 class Batch:
@@ -85,41 +73,45 @@ class Batch:
 class Lane:
     """Writes of clients to one volume, until the next step of the resource. `acked`: peers answer them."""
 
-    __slots__ = ("_core", "_epoch", "_held", "_numbered", "_targets", "_volume", "acked")
+    __slots__ = ("_core", "_epoch", "_flags", "_held", "_numbered", "_targets", "_volume", "acked")
 
-    def __init__(self, core: Core, volume: Volume, targets: list[Target], numbered: list[Peer]) -> None:
+    def __init__(
+        self, core: Core, volume: Volume, targets: list[Target], numbered: list[Peer], flags: int
+    ) -> None:
+        """`flags` are the data flags for every target, `numbered` those who count along."""
         self._core = core
         self._volume = volume
         self._targets = targets
         self._numbered = numbered
         self._epoch = core.epoch
         self._held = core.epoch.extents[volume.number]
-        self.acked = sum(bool(flags & _ACKED) for _, _, flags, _ in targets)
+        self._flags = flags
+        self.acked = len(targets) if flags & _ACKED else 0
 
-    def write(self, writes: Sequence[tuple[int, Buffer, object]], tickets: Iterator[int]) -> list[QuickOp]:
-        """Takes (offset, data, anything), inside of the volume each, until one must be a Request.
+    def write(self, writes: Sequence[tuple[int, Buffer, Any]]) -> list[QuickOp]:
+        """Takes (offset, data, request), inside of the volume each, until one must be an event.
 
         The caller sends what `Steady.take_sends` gives and then writes the taken ones to the disk, before
         anything else comes to the resource: to the end or to the first that fails (`Steady.local_failed`).
         Where no peer answers (`acked` 0) `wrote` follows and the caller answers, else `Steady.acks` tells.
+        `request` is handed back then, or in a Complete.
         """
         core, volume, epoch, held = self._core, self._volume, self._epoch, self._held
-        log, route, number, block_ids = volume.log, volume.route, volume.number, core.block_ids
+        log, route, number, acked = volume.log, volume.route, volume.number, self.acked
         assert log is not None, "a lane has a disk"
         assert route is not None, "a lane follows a route"
         room = core.options.max_epoch_size - 1 - epoch.writes
         hinders = volume.busy.hinders if volume.busy.matters else None
-        mark = volume.bitmap.mark if route.slots and volume.bitmap is not None else None
-        targets, acked = self._targets, self.acked
+        flags, block_id = self._flags, core.last_op
         ops: list[QuickOp] = []
+        out: list[Buffer] = []
         total = 0
-        for start, data, _ in writes:
+        for start, data, request in writes if len(writes) <= room else writes[: max(0, room)]:
             length = len(data)
             end, extent = start + length, start >> _EXTENT_SHIFT
             if (
                 (end - 1) >> _EXTENT_SHIFT != extent
                 or not 0 < length <= MAX_WRITE_BYTES
-                or len(ops) >= room
                 or (hinders is not None and hinders(start, end))
             ):
                 break
@@ -127,21 +119,23 @@ class Lane:
                 if not log.hold(extent):
                     break
                 held.add(extent)
-            block_id = next(block_ids)
-            op = QuickOp(volume, next(tickets), start, end, acked)
-            ops.append(op)
-            place = (volume, start, end)
-            for sending, unacked, flags, out in targets:
-                sending.ranges.append(place)
-                out.append(
-                    _pack(MAGIC_100, number, _DATA, _BODY_BYTES + length, 0, start >> 9, block_id, 0, flags)
-                )
-                out.append(data)
-                if flags & _ACKED:
-                    unacked[block_id] = op
-            if mark is not None:
-                mark(route.slots, start, length)
+            block_id += 1
+            ops.append(QuickOp(volume, request, start, end, acked))
+            out.append(
+                _pack(MAGIC_100, number, _DATA, _BODY_BYTES + length, 0, start >> 9, block_id, 0, flags)
+            )
+            out.append(data)
             total += length
+        ids = range(core.last_op + 1, block_id + 1)
+        core.last_op = block_id
+        for sending, unacked, waiting in self._targets:
+            sending.ranges.extend(ops)
+            waiting.extend(out)
+            if acked:
+                unacked.update(zip(ids, ops, strict=True))
+        if route.slots and volume.bitmap is not None:
+            for op in ops:
+                volume.bitmap.mark(route.slots, op.start, op.end - op.start)
         epoch.writes += len(ops)
         volume.written_bytes += total
         core.dagtag += total >> 9
@@ -216,6 +210,7 @@ class Steady:
             or volume.log is None
             or epoch.logs.get(number) is not volume.log
             or core.epoch_timer is None
+            or len(flags := set(route.flags.values())) > 1
         ):
             return None
         targets: list[Target] = []
@@ -228,8 +223,8 @@ class Steady:
             if sending is None or peer.dialect.digest_bytes or peer.dialect.version < 100:
                 return None
             out = self._out.setdefault(peer.node_id, [])
-            targets.append((sending, peer.unacked, route.flags[peer.node_id], out))
-        self.lanes[number] = lane = Lane(core, volume, targets, numbered)
+            targets.append((sending, peer.unacked, out))
+        self.lanes[number] = lane = Lane(core, volume, targets, numbered, max(flags, default=0))
         return lane
 
     def local_failed(self, ops: list[QuickOp], errno: int) -> list[QuickOp]:
@@ -237,58 +232,74 @@ class Steady:
 
         `Resource.settle` must follow. Returns those that are still to be written: none without a disk.
         """
-        core, op, rest = self.core, ops[0], ops[1:]
-        volume = op.volume
-        op.ok = False
-        op.pending += 1
-        op.verb = Verb.WRITE
-        op.epoch = core.epoch
-        op.blockers = 0
-        op.followers = None
+        core = self.core
+        failed = self._by_rule(ops[0])
+        volume = failed.volume
+        failed.ok = False
+        failed.pending += 1
         core.epoch.local_pending += 1
-        entered = volume.busy.enter(op)
+        entered = volume.busy.enter(failed)
         assert entered, "a lane's write overlaps nothing that is under way"
-        self.r.requests.local_done(op, errno)
+        self.r.requests.local_done(failed, errno)
         if volume.disk_open:
-            return rest
-        for op in rest:
+            return ops[1:]
+        for op in ops[1:]:
             op.ok = False
             if not op.pending:
                 self.r.requests.finish(op)
         return []
 
-    def acks(self, peer: Peer, reader: FrameReader, now_s: float) -> list[int]:
-        """Takes acknowledgements off the reader's front; returns the requests that they complete."""
-        finished: list[int] = []
+    def _by_rule(self, quick: QuickOp) -> WriteOp:
+        """The same write as the rule knows it, in the place of the quick one."""
+        start, length = quick.start, quick.end - quick.start
+        op = WriteOp(self.r.requests, quick.volume, Verb.WRITE, start, length, b"", quick.request)
+        op.ok, op.pending, op.epoch = True, quick.pending, self.core.epoch
+        for peer in self.core.peers.values():
+            for block_id, waiting in peer.unacked.items():
+                if waiting is quick:
+                    peer.unacked[block_id] = op
+        return op
+
+    def acks(self, peer: Peer, reader: FrameReader, now_s: float) -> list[Any]:
+        """Takes acks of short writes off the reader's front; returns the requests that they complete."""
+        finished: list[Any] = []
         if peer.phase == Phase.DOWN:
             return finished
         core = self.core
         core.now_s = peer.last_heard_s = max(core.now_s, now_s)
         if not self._is_usual():
             return finished
-        unacked, finish = peer.unacked, self.r.requests.finish
+        unacked, known = peer.unacked, 0
         buffer, start, end = reader.span()
         whole = (end - start) // _FRAME_BYTES * _FRAME_BYTES
         taken = 0
-        for magic, volume, cmd, length, pad, _, block_id, _, _ in _FRAME.iter_unpack(
-            buffer[start : start + whole]
-        ):
-            if magic != MAGIC_100 or cmd not in _ACKS or length != _ACK_BYTES or pad or volume < -1:
+        for kind, size, block_id in _ACK.iter_unpack(buffer[start : start + whole]):
+            if kind != known:
+                if kind >> 32 != MAGIC_100 or kind >> 16 & 0x8000 or kind & 0xFFFF not in _ACKS:
+                    break
+                known = kind
+            if size != _ACK_SIZE:
+                break
+            op = unacked.pop(block_id, None)
+            if type(op) is QuickOp:
+                op.ok = True
+                op.pending -= 1
+                if not op.pending:
+                    finished.append(op.request)
+            elif op is not None:
+                unacked[block_id] = op
                 break
             taken += 1
-            op = unacked.pop(block_id, None)
-            if op is None:
-                continue
-            op.ok = True
-            op.pending -= 1
-            if not op.pending:
-                if op.group is None:
-                    finished.append(op.request)
-                else:
-                    finish(op)
         reader.skip_to(start + taken * _FRAME_BYTES)
         core.running_writes -= len(finished)
         return finished
+
+    def under_way(self) -> list[Any]:
+        """The requests that went the short way and are not answered."""
+        ops = {id(op): op for peer in self.core.peers.values() for op in peer.unacked.values()}
+        for volume in self.core.volumes.values():
+            ops.update({id(op): op for op in volume.held_completions if not isinstance(op, FlushOp)})
+        return [op.request for op in ops.values() if isinstance(op, QuickOp)]
 
     @staticmethod
     def waits(reader: FrameReader) -> bool:

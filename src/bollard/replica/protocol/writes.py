@@ -1,7 +1,7 @@
 """Requests under way: writes, zeroings, flushes, and groups of the parts of one large request."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bollard.replica.protocol.events import Buffer, Verb
 from bollard.replica.protocol.exclusion import RangeOp
@@ -22,6 +22,34 @@ class Group:
         self.failed = 0
 
 
+class Place:
+    """Where a write was, to be marked should a peer not confirm it."""
+
+    __slots__ = ("end", "start", "volume")
+
+    def __init__(self, volume: "Volume", start: int, end: int) -> None:
+        self.volume = volume
+        self.start = start
+        self.end = end
+
+
+class QuickOp(Place):
+    """A WRITE that took the short way and is on the local disk; it waits for `pending` peers.
+
+    `request` is whatever the caller knows it by.
+    """
+
+    __slots__ = ("ok", "pending", "request")
+
+    def __init__(self, volume: "Volume", request: Any, start: int, end: int, pending: int) -> None:
+        self.volume = volume
+        self.request = request
+        self.start = start
+        self.end = end
+        self.pending = pending
+        self.ok = True
+
+
 class WriteOp(RangeOp):
     """A WRITE, TRIM or ZERO of at most one packet's size. `pending` counts the answers it still waits for."""
 
@@ -38,7 +66,7 @@ class WriteOp(RangeOp):
         offset: int,
         length: int,
         data: Buffer,
-        request: int,
+        request: Any,
     ) -> None:
         super().__init__(offset, offset + length)
         self.owner = owner

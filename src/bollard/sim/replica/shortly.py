@@ -41,7 +41,7 @@ def _write(resource: Resource, disk: SimDisk, event: e.Request, act: Act) -> boo
     lane = resource.steady.lane(event.volume)
     if lane is None:
         return False
-    ops = lane.write([(event.offset_bytes, event.data, None)], iter([event.request]))
+    ops = lane.write([(event.offset_bytes, event.data, event.request)])
     if not ops:
         return False
     for send in resource.steady.take_sends():

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from bollard.replica.metadata.superblock import decode
@@ -146,7 +146,9 @@ class Pair:
             begin = self.taken[key]
             ends = sorted(end - begin for end in self.ends[key] if begin < end <= begin + len(data))
             count = ends[0] if ends else len(data)
-            if self.short and (not begin or begin in self.ends[key]):
+            resource = self.cores[target]
+            marks = bool(resource.receiver.absent(resource.core.volumes[0]))
+            if self.short and not marks and (not begin or begin in self.ends[key]):
                 # As many writes or acks as there are; what is for the rule comes alone.
                 start = 0
                 for end in ends:
@@ -212,7 +214,8 @@ def books(resource: Resource) -> Any:
             (
                 peer.node_id,
                 sorted(peer.unacked),
-                peer.sending and (peer.sending.number, [place[1:] for place in peer.sending.ranges]),
+                peer.sending
+                and (peer.sending.number, [(place.start, place.end) for place in peer.sending.ranges]),
                 [(number, len(sent.ranges)) for number, sent in peer.sent_epochs.items()],
                 peer.receiving and (peer.receiving.count, peer.receiving.active, peer.receiving.volumes),
                 [(device.received_bytes, device.sent_bytes) for device in peer.devices.values()],
@@ -301,7 +304,7 @@ def both_ways(deeds: list[tuple[Any, ...]], nodes: int, **options: Any) -> Pair:
     return short
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=60, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(
     deeds=st.lists(DEEDS, max_size=40),
     nodes=st.sampled_from((1, 2, 2, 3)),
@@ -319,7 +322,7 @@ def test_plain_writes_go_the_short_way_on_both_sides(nodes: int) -> None:
     writes: list[tuple[Any, ...]] = [("write", block * 3, BLOCK) for block in range(20)]
     short = both_ways([*writes, ("settle",), ("time", 0.3), ("settle",)], nodes)
     assert len(short.completed) == 20
-    assert short.quick > 19, "all but the first of an epoch"
+    assert short.quick >= 19, "all but the first of an epoch"
 
 
 def test_a_disk_that_fails_under_a_short_write_is_given_up_and_the_write_lives_on_the_peer() -> None:
