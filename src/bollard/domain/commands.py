@@ -287,6 +287,13 @@ class MakeAvailable(Command, frozen=True):
     tcp_ports: tuple[int, ...] = ()
 
 
+class UnmakeAvailable(Command, frozen=True):
+    """Take back what MakeAvailable did, if it has no disk."""
+
+    definition: str
+    node: str
+
+
 class ToggleDisk(Command, frozen=True):
     definition: str
     node: str

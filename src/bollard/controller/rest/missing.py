@@ -35,7 +35,6 @@ class Missing(msgspec.Struct, frozen=True):
     subject: Subject = Subject.REQUEST
 
 
-_EBS = Capability("EBS volumes", "Use another storage provider.")
 _REACTOR = Capability("control of drbd-reactor", "Call drbd-reactorctl on the node.")
 _DEVICES = Capability("making pools of bare devices", "Make a file system and a FILE_THIN pool on it.")
 _PROXY = Capability("DRBD Proxy", "Replicate without it.")
@@ -44,7 +43,6 @@ _BACKUPS = Capability("backups and shipping", "Back up from inside the consumer 
 _SCHEDULES = Capability("schedules", "Run backups from a timer of your own.")
 _DATABASE = Capability("database backups through the API", "Copy the database file of a stopped controller.")
 _SPACE = Capability("space tracking", "Read /metrics.")
-_LIVE = Capability("taking back what make-available did", "Delete the resource on that node.")
 
 _RD = "/v1/resource-definitions/{resource}"
 _R = Subject.REMOTE
@@ -52,7 +50,6 @@ _R = Subject.REMOTE
 TABLE: tuple[Missing, ...] = (
     Missing("POST", "/v1/controller/backup/db", _DATABASE),
     Missing("POST", "/v1/controller/database/export", _DATABASE),
-    Missing("POST", "/v1/nodes/ebs", _EBS),
     *(
         Missing("POST", f"/v1/nodes/exec/drbd-reactorctl/{verb}", _REACTOR)
         for verb in ("disable", "enable", "evict", "restart", "status")
@@ -62,7 +59,6 @@ TABLE: tuple[Missing, ...] = (
     Missing("POST", _RD + "/drbd-proxy/disable/{node_a}/{node_b}", _PROXY),
     Missing("POST", _RD + "/drbd-proxy/enable/{node_a}/{node_b}", _PROXY),
     Missing("GET", _RD + "/drbd-proxy/properties/info", _PROXY, {}),
-    Missing("POST", _RD + "/resources/{node}/unmake-available", _LIVE),
     Missing("GET", "/v1/view/backup/queue", _BACKUPS, {}),
     Missing("GET", "/v1/view/schedules-by-resource", _SCHEDULES, {}),
     Missing("GET", "/v1/view/schedules-by-resource/{rscName}", _SCHEDULES, {}),

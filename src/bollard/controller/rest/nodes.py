@@ -15,12 +15,21 @@ from bollard.domain.commands import (
     ModifyNode,
     RestoreNode,
 )
-from bollard.domain.errors import Subject, Unsupported
+from bollard.domain.errors import Invalid, NotFound, Subject, Unsupported
 from bollard.domain.nodes import Node
+from bollard.planning.upkeep import auto_evict
 from bollard.wire.rest import answers
 from bollard.wire.rest.bodies import props
 from bollard.wire.rest.codes import Act, Noun
-from bollard.wire.rest.nodes import NodeBody, NodeEvacuate, NodeModify, NodeRestore, NodeView, node_view
+from bollard.wire.rest.nodes import (
+    NodeBody,
+    NodeCreateEbs,
+    NodeEvacuate,
+    NodeModify,
+    NodeRestore,
+    NodeView,
+    node_view,
+)
 
 
 def selected(call: Call) -> list[Node]:
@@ -36,14 +45,18 @@ def selected(call: Call) -> list[Node]:
 
 async def list_nodes(call: Call) -> Response:
     """All nodes, or those that the filters name."""
-    observed = call.api.service.observed
-    return call.json([node_view(node, observed.node(node.name)) for node in call.page(selected(call))])
+    return call.json([_view(call, node) for node in call.page(selected(call))])
+
+
+def _view(call: Call, node: Node) -> NodeView:
+    world = call.api.service.world()
+    return node_view(node, world.observed.node(node.name), auto_evict.due_at_ms(world, node))
 
 
 async def show_node(call: Call) -> Response:
     """One node."""
     node = find.node(call.api.service.cluster, call.names["node"])
-    return call.json(node_view(node, call.api.service.observed.node(node.name)))
+    return call.json(_view(call, node))
 
 
 async def create_node(call: Call) -> Response:
@@ -57,6 +70,27 @@ async def create_node(call: Call) -> Response:
             net_interfaces=tuple(net_if.new() for net_if in body.net_interfaces or ()),
             props=props(body.props),
         )
+    )
+
+
+async def create_ebs_node(call: Call) -> Response:
+    """Register an EBS target: always refused, for there is no remote that it could name."""
+    body: NodeCreateEbs = await call.body()
+    call.refer(Node=body.name or "")
+    if not body.ebs_remote_name:
+        raise Invalid(
+            Subject.REMOTE,
+            "",
+            "No EBS remote is named",
+            cause="An EBS target is reached through a remote.",
+            correction="Use another storage provider: this release does not have EBS volumes.",
+        )
+    raise NotFound(
+        Subject.REMOTE,
+        body.ebs_remote_name,
+        f"There is no remote '{body.ebs_remote_name[:64]}'",
+        cause="This release does not have EBS volumes.",
+        correction="Use another storage provider.",
     )
 
 
@@ -130,6 +164,15 @@ ROUTES = (
         act=Act.CREATE,
         noun=Noun.NODE,
         body=NodeBody,
+        status=201,
+    ),
+    Route(
+        method="POST",
+        path="/v1/nodes/ebs",
+        handler=create_ebs_node,
+        act=Act.CREATE,
+        noun=Noun.NODE,
+        body=NodeCreateEbs,
         status=201,
     ),
     Route(method="GET", path="/v1/nodes/{node}", handler=show_node, answer=NodeView),

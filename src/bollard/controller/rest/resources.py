@@ -17,6 +17,7 @@ from bollard.domain.commands import (
     MakeAvailable,
     ModifyResource,
     ToggleDisk,
+    UnmakeAvailable,
 )
 from bollard.domain.errors import Invalid, Subject
 from bollard.domain.resources import DiskKind
@@ -142,6 +143,13 @@ async def autoplace(call: Call) -> Response:
             diskless_on_remaining=bool(body.diskless_on_remaining),
         )
     )
+
+
+async def unmake_available(call: Call) -> Response:
+    """Take back what make-available did."""
+    await call.body()
+    find.definition(call.api.service.cluster, call.names["resource"])
+    return await call.run(UnmakeAvailable(definition=call.names["resource"], node=call.names["node"]))
 
 
 async def make_available(call: Call) -> Response:
@@ -287,6 +295,15 @@ ROUTES = (
         path=_ONE + "/make-available",
         handler=make_available,
         act=Act.CREATE,
+        noun=Noun.RSC,
+        body=MakeAvailableBody,
+        optional_body=True,
+    ),
+    Route(
+        method="POST",
+        path=_ONE + "/unmake-available",
+        handler=unmake_available,
+        act=Act.DELETE,
         noun=Noun.RSC,
         body=MakeAvailableBody,
         optional_body=True,

@@ -5,6 +5,7 @@ from bollard.domain.answers import Decision
 from bollard.domain.errors import Subject, Unsupported
 from bollard.planning.assess import assess
 from bollard.planning.decide import (
+    availability,
     definitions,
     disks,
     encryption,
@@ -45,7 +46,7 @@ def decide(command: c.Command, world: World) -> Decision:
             return pool_definitions.decide(command, world)
         case c.CreatePool() | c.ModifyPool() | c.DeletePool():
             return pools.decide(command, world)
-        case c.CreateGroup() | c.ModifyGroup() | c.DeleteGroup():
+        case c.CreateGroup() | c.DeleteGroup():
             return groups.decide(command, world)
         case c.CreateVolumeGroup() | c.ModifyVolumeGroup() | c.DeleteVolumeGroup():
             return groups.decide(command, world)
@@ -59,8 +60,10 @@ def decide(command: c.Command, world: World) -> Decision:
             return volume_definitions.decide(command, world)
         case c.CreateResources() | c.ModifyResource() | c.DeleteResource() | c.ModifyVolume():
             return resources.decide(command, world)
-        case c.Autoplace() | c.SpawnResource() | c.AdjustGroup() | c.MakeAvailable():
+        case c.Autoplace() | c.SpawnResource() | c.AdjustGroup() | c.ModifyGroup():
             return placing.decide(command, world)
+        case c.MakeAvailable() | c.UnmakeAvailable():
+            return availability.decide(command, world)
         case c.ToggleDisk() | c.ActivateResource() | c.DeactivateResource():
             return disks.decide(command, world)
         case c.CreateSnapshots() | c.ModifySnapshot() | c.DeleteSnapshot() | c.RollBack():

@@ -7,7 +7,7 @@ import msgspec
 from bollard.domain.answers import Decision, Entry, Operation, Severity
 from bollard.domain.commands import ActivateResource, DeactivateResource, ToggleDisk
 from bollard.domain.errors import InUse, Invalid, NotFound, Subject
-from bollard.domain.ids import DISKLESS_POOL, key_of
+from bollard.domain.ids import DISKLESS_POOL
 from bollard.domain.nodes import StoragePool
 from bollard.domain.resources import (
     DiskKind,
@@ -15,7 +15,7 @@ from bollard.domain.resources import (
     ResourceDefinition,
     ResourcePhase,
 )
-from bollard.planning import entries, replicas
+from bollard.planning import entries, replicas, shared
 from bollard.planning.decide.outcome import outcome
 from bollard.planning.decide.resources import check_node, refuse_last_copy, refuse_mixing
 from bollard.planning.draft import Draft
@@ -189,19 +189,12 @@ def _activate(command: ActivateResource, draft: Draft) -> Decision:
 
 
 def _refuse_shared_twin(draft: Draft, resource: Resource) -> None:
-    spaces = _shared_spaces(draft, resource)
-    for other in draft.cluster.resources_of(resource.definition):
-        active = other.key != resource.key and other.phase is not ResourcePhase.INACTIVE
-        if active and spaces & _shared_spaces(draft, other):
-            raise InUse(
-                Subject.RESOURCE,
-                resource.definition,
-                f"'{resource.definition}' cannot be active on '{resource.node}' too",
-                cause=f"It is active on '{other.node}', on the same shared storage.",
-                correction=f"Deactivate it on '{other.node}' first.",
-            )
-
-
-def _shared_spaces(draft: Draft, resource: Resource) -> set[str]:
-    pools = [draft.pool(resource.node, volume.pool) for volume in resource.volumes]
-    return {key_of(pool.shared_space) for pool in pools if pool is not None and pool.shared_space is not None}
+    other = shared.active_twin(draft, resource)
+    if other is not None:
+        raise InUse(
+            Subject.RESOURCE,
+            resource.definition,
+            f"'{resource.definition}' cannot be active on '{resource.node}' too",
+            cause=f"It is active on '{other.node}', on the same shared storage.",
+            correction=f"Deactivate it on '{other.node}' first.",
+        )

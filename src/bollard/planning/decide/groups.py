@@ -40,7 +40,7 @@ def decide(command: Commands, world: World) -> Decision:
         case CreateGroup():
             return _create(command, draft)
         case ModifyGroup():
-            return _modify(command, draft)
+            return outcome(draft, modified(command, draft))
         case DeleteGroup():
             return _delete(command, draft)
         case CreateVolumeGroup():
@@ -128,7 +128,8 @@ def _create(command: CreateGroup, draft: Draft) -> Decision:
     return Decision(changes=draft.changes(), entries=tuple(said))
 
 
-def _modify(command: ModifyGroup, draft: Draft) -> Decision:
+def modified(command: ModifyGroup, draft: Draft) -> list[Entry]:
+    """Put the changed group into the draft. Raises a DomainError."""
     group = draft.find_group(command.name)
     refs = entries.refs_of(group=group.name)
     after, said = properties.apply(
@@ -155,7 +156,7 @@ def _modify(command: ModifyGroup, draft: Draft) -> Decision:
             Subject.GROUP, f"The resource group '{group.name}' was changed", refs | {"UUID": group.uuid}
         )
     )
-    return outcome(draft, said)
+    return said
 
 
 def _delete(command: DeleteGroup, draft: Draft) -> Decision:

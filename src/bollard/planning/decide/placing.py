@@ -1,4 +1,4 @@
-"""Placing replicas: autoplace, spawn from a group, adjust, make available. Each function is one command."""
+"""Placing replicas: autoplace, spawn from a group, adjust. Each function is one command."""
 
 from typing import assert_never
 
@@ -9,14 +9,12 @@ from bollard.domain.commands import (
     AdjustGroup,
     Autoplace,
     CreateDefinition,
-    MakeAvailable,
-    NewResource,
+    ModifyGroup,
     SpawnResource,
 )
-from bollard.domain.errors import Invalid, NotFound, Subject
+from bollard.domain.errors import Conflict, Exhausted, Invalid, Subject
 from bollard.domain.layers import LayerKind, ProviderKind
-from bollard.domain.nodes import NodePhase, StoragePool
-from bollard.domain.props import STOR_POOL_NAME
+from bollard.domain.nodes import NodePhase
 from bollard.domain.resources import (
     DiskKind,
     Resource,
@@ -27,17 +25,17 @@ from bollard.domain.resources import (
 )
 from bollard.planning import effective, entries, placement, replicas
 from bollard.planning.decide import definitions, resources, volume_definitions
-from bollard.planning.decide.groups import checked_filter
+from bollard.planning.decide.groups import checked_filter, modified
 from bollard.planning.decide.outcome import outcome
 from bollard.planning.draft import Draft
 from bollard.planning.procedures import toggle_disk
 from bollard.planning.world import World
 
-__all__ = ["PLACE_COUNT_DEFAULT", "decide"]
+__all__ = ["PLACE_COUNT_DEFAULT", "decide", "with_stack"]
 
 PLACE_COUNT_DEFAULT = 2
 
-Commands = Autoplace | SpawnResource | AdjustGroup | MakeAvailable
+Commands = Autoplace | SpawnResource | AdjustGroup | ModifyGroup
 
 
 def decide(command: Commands, world: World) -> Decision:
@@ -50,8 +48,8 @@ def decide(command: Commands, world: World) -> Decision:
             return _spawn(command, draft)
         case AdjustGroup():
             return _adjust(command, draft)
-        case MakeAvailable():
-            return _make_available(command, draft)
+        case ModifyGroup():
+            return _modify_group(command, draft)
         case _:
             assert_never(command)
 
@@ -211,12 +209,12 @@ def _autoplace(command: Autoplace, draft: Draft) -> Decision:
     _refuse_initiators(wanted)
     if command.layer_stack:
         stack, _ = definitions.parsed_stack(command.layer_stack)
-        definition = _with_stack(draft, definition, stack)
+        definition = with_stack(draft, definition, stack)
     placed = _place(draft, definition, wanted, subject=Subject.RESOURCE)
     return outcome(draft, placed.entries, ready=True, explanation=placed.explanation)
 
 
-def _with_stack(
+def with_stack(
     draft: Draft, definition: ResourceDefinition, stack: tuple[LayerKind, ...]
 ) -> ResourceDefinition:
     if stack == replicas.stack_of(definition):
@@ -336,91 +334,37 @@ def _adjust(command: AdjustGroup, draft: Draft) -> Decision:
     return outcome(draft, said, ready=True, explanation=explanation)
 
 
-def _make_available(command: MakeAvailable, draft: Draft) -> Decision:
-    definition = draft.find_definition(command.definition)
-    resources.check_phase(definition)
-    node = draft.find_node(command.node)
-    if command.layer_stack:
-        stack, _ = definitions.parsed_stack(command.layer_stack)
-        definition = _with_stack(draft, definition, stack)
-    present = draft.resource(definition.name, node.name)
-    refs = entries.refs_of(definition=definition.name, node=node.name)
-    if present is not None:
-        said = _make_present_usable(command, draft, definition, present)
-        return outcome(draft, [said], ready=True)
-    resources.check_node(draft, definition, node)
-    has_disks = not replicas.has_first_replicas_to_make(draft, definition)
-    if command.diskful or not has_disks or not replicas.replicated(definition):
-        if has_disks and not replicas.replicated(definition):
-            raise NotFound(
-                Subject.RESOURCE,
-                definition.name,
-                f"'{definition.name}' cannot be made available on '{node.name}'",
-                cause="It is not replicated, and its data is on another node.",
+def _modify_group(command: ModifyGroup, draft: Draft) -> Decision:
+    """A group that asks for more replicas than before gets them; what finds no place is only warned of."""
+    before = draft.find_group(command.name).select_filter.place_count or 0
+    said = modified(command, draft)
+    group = draft.find_group(command.name)
+    goal = group.select_filter.place_count or 0
+    if goal <= before:
+        return outcome(draft, said)
+    explanation: tuple[Explained, ...] = ()
+    for definition in draft.cluster.definitions_in(group.name):
+        counting = [
+            one for one in replicas.diskful(draft.resources_of(definition.name)) if _counts(draft, one)
+        ]
+        if not counting or len(counting) >= goal:
+            continue
+        try:
+            placed = _place(draft, definition, group.select_filter, subject=Subject.RESOURCE)
+        except (Exhausted, Conflict) as error:
+            refs = entries.refs_of(definition=definition.name, group=group.name)
+            said.append(
+                entries.warning(
+                    Operation.CREATE,
+                    Subject.RESOURCE,
+                    f"'{definition.name}' stays at {len(counting)} of {goal} replicas: {error.message}",
+                    refs,
+                    code="NO_EFFECT",
+                    cause=error.cause,
+                    correction=error.correction,
+                )
             )
-        _add_disk_here(draft, definition, node.name, command)
-    else:
-        given = NewResource(node=node.name, client=True, tcp_ports=command.tcp_ports)
-        replicas.add(draft, definition, node, disk=DiskKind.CLIENT, pools={}, ports=given.tcp_ports)
-    message = f"'{definition.name}' is made available on '{node.name}'"
-    return outcome(draft, [entries.created(Subject.RESOURCE, message, refs)], ready=True)
-
-
-def _make_present_usable(
-    command: MakeAvailable, draft: Draft, definition: ResourceDefinition, present: Resource
-) -> Entry:
-    refs = entries.refs_of(definition=definition.name, node=present.node)
-    if command.diskful and not present.diskful:
-        node = draft.node(present.node)
-        own = {key: value for key, value in present.props.items() if key != STOR_POOL_NAME.key}
-        pools = replicas.pools_for(draft, definition, node, own)
-        resources.refuse_mixing(draft, definition, pools)
-        toggle_disk.start_adding(draft, present, pools)
-        message = f"'{definition.name}' gets a disk on '{present.node}'"
-        return entries.modified(Subject.RESOURCE, message, refs)
-    if present.disk is DiskKind.TIE_BREAKER:
-        draft.put(msgspec.structs.replace(present, disk=DiskKind.DISKLESS, made_by="user"))
-    elif present.phase is ResourcePhase.INACTIVE:
-        draft.put(msgspec.structs.replace(present, phase=ResourcePhase.NORMAL))
-    return Entry(
-        severity=Severity.SUCCESS,
-        operation=Operation.NONE,
-        subject=Subject.RESOURCE,
-        message=f"'{definition.name}' is available on '{present.node}'",
-        refs=refs,
-    )
-
-
-def _add_disk_here(draft: Draft, definition: ResourceDefinition, node: str, command: MakeAvailable) -> None:
-    """A replica on this very node: placed there if the group's rules let it, by the node's pools if not."""
-    definition, fresh = resources.first_replicas(draft, definition)
-    host = draft.node(node)
-    pools = _pools_here(draft, definition, node)
-    resources.refuse_mixing(draft, definition, pools)
-    replicas.add(
-        draft,
-        definition,
-        host,
-        disk=DiskKind.DISKFUL,
-        pools=pools,
-        day0=resources.may_start_equal(draft, definition, pools, fresh=fresh, first=True),
-        ports=command.tcp_ports,
-    )
-
-
-def _pools_here(draft: Draft, definition: ResourceDefinition, node: str) -> dict[int, StoragePool]:
-    wanted = draft.group_of(definition).select_filter
-    request = placement.Request(
-        name=definition.name,
-        count=1,
-        size_kib=replicas.gross_total(draft, definition),
-        filter=SelectFilter(
-            node_names=(node,), storage_pools=wanted.storage_pools, providers=wanted.providers
-        ),
-        layers=replicas.stack_of(definition),
-        maps=effective.definition_maps(draft.cluster, definition),
-    )
-    chosen = placement.place(request, draft.world).chosen[0]
-    pool = draft.pool(chosen.node, chosen.pool)
-    assert pool is not None, chosen
-    return dict.fromkeys([volume.number for volume in definition.volumes] or [0], pool)
+            continue
+        said += placed.entries
+        explanation += placed.explanation
+    return outcome(draft, said, ready=True, explanation=explanation)

@@ -23,8 +23,9 @@ from bollard.domain.resources import (
     DiskKind,
     Resource,
     ResourceDefinition,
+    ResourcePhase,
 )
-from bollard.planning import entries, replicas, sizes
+from bollard.planning import entries, replicas, shared, sizes
 from bollard.planning.decide import properties
 from bollard.planning.decide.definitions import parsed_stack
 from bollard.planning.decide.outcome import outcome
@@ -62,6 +63,8 @@ def disk_kind(flags: tuple[str, ...], *, client: bool) -> DiskKind:
                 kind = DiskKind.DISKLESS
             case "TIE_BREAKER":
                 kind = DiskKind.TIE_BREAKER
+            case "INACTIVE":
+                pass  # says nothing of the disk
             case "NVME_INITIATOR" | "EBS_INITIATOR":
                 raise Unsupported(
                     Subject.LAYER_KIND, flag, f"{flag} belongs to a layer that no node supports yet"
@@ -71,7 +74,7 @@ def disk_kind(flags: tuple[str, ...], *, client: bool) -> DiskKind:
                     Subject.REQUEST,
                     flag[:48],
                     f"'{flag[:48]}' is not a flag of a resource",
-                    correction="Known: DISKLESS, DRBD_DISKLESS, TIE_BREAKER.",
+                    correction="Known: DISKLESS, DRBD_DISKLESS, TIE_BREAKER, INACTIVE.",
                 )
     return DiskKind.CLIENT if client else kind
 
@@ -147,6 +150,9 @@ def _create(command: CreateResources, draft: Draft) -> Decision:
         check_node(draft, definition, node)
         made = _one(draft, definition, node, given, present, fresh=fresh, first=disks == 0)
         disks += made.diskful
+        asleep = "INACTIVE" in {flag.upper() for flag in given.flags}
+        if asleep or shared.active_twin(draft, made) is not None:
+            draft.put(msgspec.structs.replace(made, phase=ResourcePhase.INACTIVE))
         uuid = refs | {"UUID": made.uuid}
         message = f"The resource '{definition.name}' was created on '{node.name}'"
         said.append(entries.created(Subject.RESOURCE, message, uuid))

@@ -50,6 +50,13 @@ class NodeBody(Body, frozen=True, kw_only=True):
     os_variant: str | None = None
 
 
+class NodeCreateEbs(Body, frozen=True, kw_only=True):
+    """Of a request to register an EBS target."""
+
+    name: str | None = None
+    ebs_remote_name: str | None = None
+
+
 class NodeModify(PropsModify, frozen=True, kw_only=True):
     """Of a request to change a node."""
 
@@ -126,8 +133,8 @@ def net_interface_view(node: Node, net_if: NetInterface) -> NetInterfaceView:
     )
 
 
-def node_view(node: Node, seen: NodeSeen) -> NodeView:
-    """A node with what is known of it."""
+def node_view(node: Node, seen: NodeSeen, evicted_at_ms: int | None = None) -> NodeView:
+    """A node with what is known of it, and when it is to be given up if it stays away."""
     props = dict(node.props)
     if node.active_net_if is not None:
         props["CurStltConnName"] = node.active_net_if
@@ -146,7 +153,7 @@ def node_view(node: Node, seen: NodeSeen) -> NodeView:
         resource_layers=able.layers if able else (LayerKind.STORAGE,),
         unsupported_providers=able.unsupported_providers if able else _unknown(ProviderKind, _ALWAYS),
         unsupported_layers=able.unsupported_layers if able else _unknown(LayerKind, (LayerKind.STORAGE,)),
-        eviction_timestamp=node.eviction_timestamp_ms,
+        eviction_timestamp=evicted_at_ms or node.eviction_timestamp_ms,
         platform=able.platform if able else "",
         os_variant=able.os_variant if able else "",
         connection_message=seen.message,
