@@ -110,7 +110,8 @@ async def _serve(config: Config, store: Store, clock: RealClock, stop: asyncio.E
     )
     reports = Reports(store, clock, node=socket.gethostname(), version=__version__)
     service = Service(store, links, clock=clock, draw=RealDraw(), reports=reports)
-    secure = Secure(config.https, pki, config.state / "https", clock)
+    listen = config.https.listen or config.http.listen
+    secure = Secure(config.https, listen, pki, config.state / "https", clock)
     try:
         sockets = _bind_all(config, pki, secure)
         await service.start()

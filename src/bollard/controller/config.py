@@ -38,7 +38,8 @@ class Https(_Section, frozen=True):
     """Section [https]: the same API under TLS, with the controller's certificate."""
 
     enabled: bool = False
-    listen: str = "127.0.0.1"
+    listen: str = ""
+    """Empty: as for [http]."""
     port: int = 3371
     redirect: bool = True
     """Whether the plain port only says where this one is, but for what is open to everyone."""
@@ -59,10 +60,10 @@ class Link(_Section, frozen=True):
 
 
 class Limits(_Section, frozen=True):
-    """Section [limits]: of the REST API, for each token, certificate or, while none is needed, machine."""
+    """Section [limits]: of the REST API, for each token and certificate. This machine itself has none."""
 
-    calls_per_s: float = 500.0
-    burst: int = 2000
+    calls_per_s: float = 1000.0
+    burst: int = 5000
     body_bytes: int = 8 * 1024 * 1024
 
 

@@ -1,6 +1,7 @@
 """The API under TLS: when it is served, with which certificate, and what the plain port says meanwhile."""
 
 import asyncio
+import contextlib
 import logging
 import re
 import socket
@@ -21,6 +22,7 @@ from bollard.domain.errors import Subject, Unavailable
 from bollard.domain.ports import Clock
 
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,255}|\[[0-9A-Fa-f:.]{2,64}\]")
+_EVERYWHERE = frozenset({"", "0.0.0.0", "::"})
 _log = logging.getLogger(__name__)
 
 
@@ -39,8 +41,9 @@ class TlsProtocol(http.HttpToolsProtocol):
 class Secure:
     """The listener under TLS. Without the cluster's authority it makes one of its own, for this alone."""
 
-    def __init__(self, settings: Https, pki: Pki, own: Path, clock: Clock) -> None:
+    def __init__(self, settings: Https, listen: str, pki: Pki, own: Path, clock: Clock) -> None:
         self._settings = settings
+        self._listen = listen
         self._pki = pki
         self._own = own
         self._clock = clock
@@ -65,7 +68,7 @@ class Secure:
 
     def bind(self) -> socket.socket:
         """The socket. Raises CannotListen."""
-        return bind(self._settings.listen, self._settings.port)
+        return bind(self._listen, self._settings.port)
 
     async def enable(self) -> int:
         """See Https."""
@@ -83,6 +86,16 @@ class Secure:
                     correction="Choose another port in the section [https], or say 'no_https'.",
                 ) from error
 
+    def _names(self) -> list[str]:
+        """Names and addresses under which clients reach this machine, as far as it knows them."""
+        host = socket.gethostname()
+        names = [host]
+        with contextlib.suppress(OSError):
+            names += [str(found[4][0]).partition("%")[0] for found in socket.getaddrinfo(host, None)]
+        if self._listen not in _EVERYWHERE:
+            names.append(self._listen)
+        return list(dict.fromkeys(names))
+
     async def serve(self, sock: socket.socket) -> int:
         """Serve on a bound socket; returns the port."""
         assert self._serving is not None, "attached first"
@@ -91,7 +104,7 @@ class Secure:
         if not pki.ready:
             pki = Pki(self._own)
             if not pki.ready:
-                fingerprint = await asyncio.to_thread(pki.init, self._clock.now_ms(), [socket.gethostname()])
+                fingerprint = await asyncio.to_thread(pki.init, self._clock.now_ms(), self._names())
                 _log.warning("made a certificate of our own for the API in %s, %s", self._own, fingerprint)
         await self._serving.start(self._app, sock, pki, protocol=TlsProtocol)
         self._port = int(sock.getsockname()[1])

@@ -74,7 +74,7 @@ class KeyGuard:
         """See Guard."""
         if needs is Scope.OPEN:
             return ANYONE
-        found = self._by_certificate(visitor) or self._by_token(visitor)
+        found = keyed = self._by_certificate(visitor) or self._by_token(visitor)
         if found is None and demanded(self._cluster()):
             raise self._refusal(visitor)
         if found is None:
@@ -87,7 +87,7 @@ class KeyGuard:
                 cause=f"It has the scope '{found.scope}'; '{needs}' is needed.",
                 correction="Ask an administrator for a token with that scope.",
             )
-        if self._calls is not None:
+        if self._calls is not None and keyed is not None:
             wait_s = self._calls.take(found.name, self._clock.monotonic_s())
             if wait_s:
                 raise _too_many(found.name, "It has used up its calls for now.", wait_s)
