@@ -27,6 +27,7 @@ from bollard.wire.nbd import Command, NbdError
 __all__ = ["NbdConnection"]
 
 _INPUT_BYTES: Final = 256 << 10
+_FIRST_BYTES: Final = 16 << 10
 _HELD_LIMIT_BYTES: Final = 64 << 20
 _IN_FLIGHT_LIMIT: Final = 1024
 _HANDSHAKE_S: Final = 30
@@ -70,18 +71,16 @@ class NbdConnection:
         self._read_only = False
         self._block_bytes = 1
         self._block_status = False
-        self._buffer = bytearray(_INPUT_BYTES)
+        self._buffer = bytearray(_FIRST_BYTES)
         self._view = memoryview(self._buffer)
-        self._start = 0
-        self._end = 0
+        self._start = self._end = 0
         self._big: bytearray | None = None
         self._big_got = 0
         self._big_request = (0, 0, 0)
         self._tickets = 0
         # ticket -> (cookie, offset of a read or -1, bytes of payload it holds)
         self._in_flight: dict[int, tuple[int, int, int]] = {}
-        # Writes under way whose payload the volume has copied.
-        self._writing = 0
+        self._writing = 0  # short ones, whose payload is the volume's
         self._held_bytes = 0
         self._stalled = False
         self._out = Outbox()
@@ -144,31 +143,32 @@ class NbdConnection:
         """Takes what is there; False when nothing more is to be had now."""
         if not self._interest & READ:
             return False
-        if self._big is not None:
-            got = self._stream.receive(memoryview(self._big)[self._big_got :])
-            if got <= 0:
-                return self._nothing(got)
+        big = self._big
+        room = self._view[self._end :] if big is None else memoryview(big)[self._big_got :]
+        got = self._stream.receive(room)
+        if got <= 0:
+            if got == 0:
+                self.close()
+            return False
+        if big is not None:
             self._big_got += got
-            if self._big_got == len(self._big):
+            if self._big_got == len(big):
                 self._big_done()
             return True
-        got = self._stream.receive(self._view[self._end :])
-        if got <= 0:
-            return self._nothing(got)
         self._end += got
-        full = self._end == _INPUT_BYTES
+        full = self._end == len(self._buffer)
         if self.volume is None:
             data = bytes(self._view[: self._end])
             self._end = 0
             self._opening.receive(data)
-        else:
-            self._parse()
+            return full
+        self._parse()
+        if full and len(self._buffer) < _INPUT_BYTES:
+            # A client with much to say; there may be many with little.
+            left, self._buffer = self._view[: self._end], bytearray(_INPUT_BYTES)
+            self._view = memoryview(self._buffer)
+            self._view[: len(left)] = left
         return full or self._big is not None
-
-    def _nothing(self, got: int) -> bool:
-        if got == 0:
-            self.close()
-        return False
 
     # -- negotiation
 

@@ -32,6 +32,8 @@ _MAGICS: Final = (_MAGIC_100_BYTES, _MAGIC_80_BYTES, _MAGIC_95_BYTES)
 COPY_BELOW_BYTES: Final = 1 << 16
 """Frames smaller than this are gathered in the receive buffer; larger ones are received in place."""
 RECEIVE_BYTES: Final = 1 << 18
+_FIRST_BYTES: Final = 1 << 14
+"""The receive buffer starts with this and grows to RECEIVE_BYTES when so much comes: idle links are many."""
 
 Frame = tuple[int, p.Packet]
 
@@ -85,7 +87,7 @@ class FrameReader:
     def __init__(self, *, channel: Channel | None = None, dialect: Dialect = SETUP) -> None:
         """`channel` given: packets that belong on the other connection are refused."""
         self._channel = channel
-        self._buffer = memoryview(bytearray(RECEIVE_BYTES))
+        self._buffer = memoryview(bytearray(_FIRST_BYTES))
         self._start = self._end = 0
         self._large: _Large | None = None
         self.dialect = dialect
@@ -109,10 +111,15 @@ class FrameReader:
         """Where to receive next; never empty after the reader was iterated to its end."""
         if self._large is not None:
             return self._large.view[self._large.filled :]
-        start, end = self._start, self._end
-        if start == end:
+        start, end, size = self._start, self._end, len(self._buffer)
+        if end == size < RECEIVE_BYTES:
+            # Parts of the old one may still be in use.
+            old, self._buffer = self._buffer, memoryview(bytearray(min(4 * size, RECEIVE_BYTES)))
+            self._buffer[: end - start] = old[start:end]
+            self._start, self._end = 0, end - start
+        elif start == end:
             self._start = self._end = 0
-        elif start and RECEIVE_BYTES - end < COPY_BELOW_BYTES:
+        elif start and size - end < min(COPY_BELOW_BYTES, size // 4):
             self._buffer[: end - start] = bytes(self._buffer[start:end])
             self._start, self._end = 0, end - start
         room = self._buffer[self._end :]
@@ -126,7 +133,7 @@ class FrameReader:
             assert self._large.filled <= len(self._large.view), count
         else:
             self._end += count
-            assert self._end <= RECEIVE_BYTES, count
+            assert self._end <= len(self._buffer), count
 
     def span(self) -> tuple[memoryview, int, int]:
         """The receive buffer, and from where to where it holds bytes not yet handed out, a header first.
