@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bollard.replica.control import ControlServer
+from bollard.replica.fuse.server import FuseServer
 from bollard.replica.handover import convert_md
 from bollard.replica.loop import Loop
 from bollard.replica.metadata.errors import MetadataError
@@ -95,6 +96,11 @@ def _arguments() -> argparse.Namespace:
         metavar="ADDRESS",
         help="unix:/path or host:port; may be repeated (default: unix:STATE_DIR/nbd.sock)",
     )
+    parser.add_argument(
+        "--volumes",
+        metavar="FOLDER",
+        help="show the volumes as files FOLDER/RESOURCE/NUMBER, for loop devices and other programs",
+    )
     parser.add_argument("--tls-cert", help="certificate chain (PEM) for NBD over TCP")
     parser.add_argument("--tls-key", help="private key (PEM) for NBD over TCP")
     parser.add_argument("--tls-ca", help="require client certificates signed by this CA (PEM)")
@@ -121,7 +127,7 @@ def _serve(arguments: argparse.Namespace) -> None:
     _raise_file_limit()
     state = StateDir(arguments.state_dir)
     loop = Loop()
-    listeners: list[NbdListener] = []
+    listeners: list[NbdListener | FuseServer] = []
 
     def shut_down() -> None:
         _notify("STOPPING=1")
@@ -137,13 +143,15 @@ def _serve(arguments: argparse.Namespace) -> None:
         tls = _tls(arguments)
         for where in arguments.listen_nbd or [f"unix:{state.path / 'nbd.sock'}"]:
             listeners.append(_listener(loop, node, where, tls))  # noqa: PERF401  closed one by one on failure
+        if arguments.volumes:
+            listeners.append(FuseServer(loop, node.exports, Path(arguments.volumes)))
         control_path = arguments.control or str(state.path / "control.sock")
         control = ControlServer(loop, listen_unix(control_path), node)
         node.restore()
         _calm_collector()
         _watch_signals(loop, shut_down)
         for listener in listeners:
-            _log.info("serving NBD on %s", listener.address)
+            _log.info("serving on %s", listener.address)
         _notify("READY=1")
         loop.run()
         _log.info("stopped")
