@@ -54,14 +54,21 @@ class LabSatellites:
     async def stop(self, node: int) -> None:
         """End the satellite alone; what it runs goes on."""
         self.controllers.pop(node).close()
-        script = f"pid=$(cat {_PID}); kill $pid; while [ -d /proc/$pid ]; do sleep 0.1; done"
+        # An ended process of the agent's stays as a zombie.
+        runs = "grep -qs '^State:.[^Z]' /proc/$pid/status"
+        script = f"pid=$(cat {_PID}); kill $pid; while {runs}; do sleep 0.1; done"
         await self.run(node, "sh", "-c", script)
 
-    def lose(self, node: int) -> None:
+    async def lose(self, node: int) -> None:
         """Cut the node's power."""
         if node in self.controllers:
             self.controllers.pop(node).close()
-        self.lab.kill(node)
+        await asyncio.to_thread(self.lab.kill, node)
+
+    async def boot(self, node: int) -> None:
+        """Power again, and its satellite."""
+        await asyncio.to_thread(self.lab.boot, node)
+        await self.start(node)
 
     async def send(self, *nodes: int) -> None:
         """What each of these nodes should hold, as of now."""

@@ -203,12 +203,11 @@ def test_the_other_node_takes_over_with_its_file_system(lab: Lab) -> None:
         await satellites.until("moved", complete, 1, 2)
         await put(satellites, 1, 1003, "before", first=True)
         await satellites.until("moved", lambda one: one.in_use and one.role == "Primary", 1)
-        satellites.lose(1)
+        await satellites.lose(1)
         await satellites.until("moved", lambda one: one.peers[0].connection != "Connected", 2)
         assert await get(satellites, 2, 1003) == "before"
         await satellites.run(2, "sh", "-c", "echo after > /mnt/v/file && sync")
-        lab.boot(1)
-        await satellites.start(1)
+        await satellites.boot(1)
         await satellites.send(1)
         await satellites.until("moved", complete, 1, 2)
         log = (await satellites.run(2, "dmesg")).stdout
@@ -228,7 +227,7 @@ def test_a_split_brain_is_explained_and_heals_when_one_side_gives_in(lab: Lab) -
         wish(satellites, "torn", 4)
         await satellites.send()
         await satellites.until("torn", complete, 1, 2)
-        lab.network.cut(1, 2)
+        await asyncio.to_thread(lab.network.cut, 1, 2)
         for node in (1, 2):
             await satellites.until("torn", lambda one: one.peers[0].connection != "Connected", node)
             device = DEVICE.format(1004)
@@ -236,7 +235,7 @@ def test_a_split_brain_is_explained_and_heals_when_one_side_gives_in(lab: Lab) -
             data = bytes([64 + node]) * 4096
             await satellites.run(node, "dd", f"of={device}", "oflag=direct", "bs=4096", stdin=data)
             await satellites.run(node, "drbdsetup", "secondary", "1004")
-        lab.network.join(1, 2)
+        await asyncio.to_thread(lab.network.join, 1, 2)
 
         def split(one: SeenResource) -> bool:
             return one.problem is not None and one.problem.code == "split-brain"
@@ -282,9 +281,8 @@ def test_a_node_that_loses_power_while_a_volume_is_made_makes_it_after(lab: Lab,
         await satellites.send()
         waiting = f"until grep -q '{name}: {step}' /var/log/bollard-satellite.log; do :; done"
         await satellites.run(1, "sh", "-c", waiting)
-        satellites.lose(1)
-        lab.boot(1)
-        await satellites.start(1)
+        await satellites.lose(1)
+        await satellites.boot(1)
         await satellites.send(1)
         await satellites.until(name, complete, 1, 2)
 
