@@ -92,17 +92,8 @@ class FakeKernel:
 
     def words(self) -> list[str]:
         """The verbs, in order."""
-        known = [
-            "create-md",
-            "restore-md",
-            "sh-nop",
-            "check-resize",
-            "adjust",
-            "down",
-            "resize",
-            "primary",
-            "secondary",
-        ]
+        known = {"create-md", "restore-md", "sh-nop", "check-resize", "adjust", "down"}
+        known |= {"resize", "primary", "secondary"}
         return [word for argv in self.ran for word in argv if word in known]
 
 
