@@ -39,10 +39,11 @@ class Ledger:
                 self.acked[number] = generation
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
+@pytest.fixture(params=[(2, 1), (3, 0)], ids=["two-and-a-tiebreaker", "three"])
+def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    diskful, diskless = request.param
     options = {"quorum": "majority", "on-no-quorum": "io-error"}
-    made = Cluster(tmp_path, diskful=2, diskless=1, size_bytes=SIZE_BYTES, options=options)
+    made = Cluster(tmp_path, diskful=diskful, diskless=diskless, size_bytes=SIZE_BYTES, options=options)
     yield made
     made.stop()
     print(made.logs())  # noqa: T201  shown when the test fails

@@ -56,15 +56,15 @@ def finished(process: subprocess.Popen[str]) -> dict[str, object]:
     return job
 
 
-def test_fio_verifies_while_the_secondary_comes_and_goes_and_the_copies_are_equal(make: Make) -> None:
-    cluster = make(diskful=2, size_bytes=32 * MIB)
+def test_fio_verifies_while_secondaries_come_and_go_and_the_copies_are_equal(make: Make) -> None:
+    cluster = make(diskful=3, size_bytes=32 * MIB)
     cluster.start()
     argv = fio(cluster, 0, "--do_verify=1", "--fsync=64", "--loops=3", "--rate=12m")
     process = subprocess.Popen(
         argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cluster.root
     )
     try:
-        for victim in (1, 1, 1):
+        for victim in (1, 2, 1):
             away = cluster.peers[victim].name
             cluster.nodes[0].until("data", lambda state: state["devices"][0]["written"] > 0)
             cluster.nodes[victim].kill()
@@ -83,7 +83,7 @@ def test_fio_verifies_while_the_secondary_comes_and_goes_and_the_copies_are_equa
         process.communicate()
     for node in cluster.nodes:
         assert node.terminate() == 0
-    assert cluster.data(0) == cluster.data(1)
+    assert cluster.data(0) == cluster.data(1) == cluster.data(2)
 
 
 def test_a_file_system_written_on_one_node_is_clean_on_the_other(make: Make) -> None:

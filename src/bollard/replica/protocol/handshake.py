@@ -282,6 +282,12 @@ def _leftover(decision: Decision, *, i_am_source: bool) -> Decision:
     return msgspec.structs.replace(decision, strategy=strategy, checksums=True, basis=Basis.LEFTOVER_BITS)
 
 
+def _is_passing(me: Side, peer: Side) -> bool:
+    """What parts the two will be gone when a resync from somebody else has ended."""
+    mixtures = me.disk == peer.disk == DiskState.INCONSISTENT
+    return mixtures or me.has(UuidFlag.SYNC_TARGET) or peer.has(UuidFlag.SYNC_TARGET)
+
+
 def _heed_third_nodes(me: Side, peer: Side, settings: Settings, decision: Decision) -> Decision:
     """A node syncs from one source at a time, and from none that a Primary elsewhere writes to.
 
@@ -289,6 +295,8 @@ def _heed_third_nodes(me: Side, peer: Side, settings: Settings, decision: Decisi
     """
     if not settings.features & Feature.KEEPS_LEFTOVERS:
         return decision
+    if decision.disconnect and _is_passing(me, peer):
+        return Decision(decision.rule, Strategy.RETRY_CONNECT, basis=Basis.BOTH_INCONSISTENT)
     if decision.strategy not in (Strategy.SYNC_SOURCE, Strategy.SYNC_TARGET):
         return decision
     source, target = (me, peer) if decision.strategy is Strategy.SYNC_SOURCE else (peer, me)

@@ -57,6 +57,8 @@ class Cluster:
         self.tracing = False
         self.network = Network(self)
         self.answers: dict[int, a.Answer] = {}
+        self.held_resyncs: list[Callable[[], None]] | None = None
+        """With a list resyncs stand still: their requests are kept in it as calls that send them."""
         self.on_complete: Callable[[int, a.Complete], None] = lambda _node, _action: None
         self.on_step: Callable[[SimNode], None] = lambda _node: None
         self._queue: list[tuple[float, int, Callable[[], None]]] = []

@@ -3,10 +3,13 @@
 from typing import TYPE_CHECKING
 
 from bollard.replica.protocol import events as e
-from bollard.replica.protocol.commands import Channel
+from bollard.replica.protocol.commands import Channel, Cmd
 
 if TYPE_CHECKING:
     from bollard.sim.replica.cluster import Cluster
+
+
+_RESYNC_REQUESTS = frozenset({int(Cmd.RS_DATA_REQUEST), int(Cmd.CSUM_RS_REQUEST), int(Cmd.RS_DAGTAG_REQ)})
 
 
 class Link:
@@ -67,6 +70,13 @@ class Network:
         link = self.links.get(self.pair(node, peer))
         if link is None or not link.alive.get(node) or link.broken:
             return
+        cluster = self.cluster
+        if cluster.held_resyncs is not None and int.from_bytes(data[6:8], "big") in _RESYNC_REQUESTS:
+            cluster.held_resyncs.append(lambda: self._pass(link, node, peer, channel, data))
+            return
+        self._pass(link, node, peer, channel, data)
+
+    def _pass(self, link: Link, node: int, peer: int, channel: Channel, data: bytes) -> None:
         cluster = self.cluster
         key = (node, channel)
         when = max(cluster.now_s + cluster.delay_s(), link.last.get(key, 0.0))

@@ -194,7 +194,7 @@ def sides(draw: st.DrawFn, node_id: int, resolves: bool) -> Side:
 rule_sets = st.builds(
     Settings,
     version=st.integers(118, 124),
-    features=st.sampled_from([Feature.NONE, Feature.RECONCILE_RECONNECT]),
+    features=st.sampled_from([Feature.NONE, Feature.RECONCILE_RECONNECT, Feature.KEEPS_LEFTOVERS]),
     protocol=st.sampled_from(WireProtocol),
     after_sb_0p=st.sampled_from(AfterSplitBrain),
     after_sb_1p=st.sampled_from(AfterSplitBrain),
