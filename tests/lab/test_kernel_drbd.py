@@ -206,6 +206,32 @@ def test_after_a_cut_the_engine_gets_what_the_kernel_wrote(make: Make) -> None:
     pair.same_bytes()
 
 
+def test_digests_with_all_data_and_resyncs_by_checksums(make: Make) -> None:
+    algorithms = {"data-integrity-alg": "sha256", "csums-alg": "crc32c", "csums-after-crash-only": "no"}
+    pair = make(net=algorithms)
+    pair.start()
+    with pair.client() as client:
+        client.write(0, b"a" * (64 * BLOCK))
+        client.flush()
+        pair.drbdadm("disconnect")
+        pair.engine_until(lambda state: connection(state) != "Connected")
+        client.write(0, b"a" * (60 * BLOCK) + b"b" * (4 * BLOCK))
+        client.flush()
+        pair.drbdadm("connect")
+        pair.both_healthy()
+    pair.same_bytes()
+    said = next(line for line in pair.run("dmesg").splitlines()[::-1] if "had equal checksums" in line)
+    assert "eliminated: 128K" in said, "the kernel compares 128 KiB at a time, and the first half is equal"
+    pair.engine_until(lambda state: state["role"] == "Secondary")
+    pair.drbdadm("primary")
+    pair.drbdadm("disconnect")
+    pair.kernel_write(0, b"a", 62)
+    pair.drbdadm("connect")
+    pair.both_healthy()
+    assert resynced_bytes(pair) == 2 * BLOCK
+    pair.same_bytes()
+
+
 # ---- verify
 
 

@@ -6,11 +6,14 @@ Packets of the established connection are handled elsewhere; what the two nodes 
 import hmac
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import packets as p
 from bollard.replica.protocol.changes84 import goodbye
 from bollard.replica.protocol.commands import Channel, ConnFlag
 from bollard.replica.protocol.dialect import DRBD84, MIN_DRBD9, Dialect, Feature
+from bollard.replica.protocol.digests import digest_of
 from bollard.replica.protocol.errors import ProtocolError
 from bollard.replica.protocol.events import LinkDown, LinkUp, Received
 from bollard.replica.protocol.features import FEATURES_84
@@ -312,6 +315,14 @@ class Connector:
         if differing:
             self.stand_alone(peer, f"settings differ: {', '.join(differing)}; make them equal on both nodes")
             return
+        if packet.integrity_alg:
+            digest = digest_of(packet.integrity_alg)
+            if digest is None:
+                why = f"data-integrity-alg {packet.integrity_alg!r} is not known here; choose another"
+                self.stand_alone(peer, why)
+                return
+            agreed = msgspec.structs.replace(peer.dialect, digest_bytes=len(digest(b"")))
+            self._set_dialect(peer, agreed)
         peer.phase = Phase.READY
         peer.last_heard_s = self.core.now_s
         self._watch_setup(peer, self.core.options.twopc_timeout_s)

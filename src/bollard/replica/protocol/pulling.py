@@ -38,8 +38,8 @@ class Part:
 class Target:
     """One resync on its target. With a `digest` our own blocks are compared before any is fetched.
 
-    `in_flight` has the parts by the id of their request, or by their place where the dialect has no ids;
-    `in_flight_bytes` also counts what is not asked yet.
+    `in_flight` has the parts by the id of their request, or `by_place` where the dialect has no ids: what an
+    8.4 kernel puts into its answers instead means nothing. `in_flight_bytes` also counts what is not asked.
     """
 
     def __init__(self, link: int, start_uuid: int, digest: Digest | None = None) -> None:
@@ -48,6 +48,7 @@ class Target:
         self.digest = digest
         self.cursor = 0
         self.in_flight: dict[int, Part] = {}
+        self.by_place = False
         self.in_flight_bytes = 0
         self.failed = 0
         self.running = False
@@ -58,17 +59,18 @@ class Target:
 
     def asked(self, block_id: int, start: int, end: int, fetch: Fetch) -> None:
         """A request is on its way."""
-        self.in_flight[_key(block_id, start)] = Part(start, end, fetch)
+        self.by_place = block_id == ID_SYNCER
+        self.in_flight[start if self.by_place else block_id] = Part(start, end, fetch)
         fetch.parts += 1
 
     def find(self, block_id: int, start: int) -> Part | None:
         """The part that was asked for under this id, if it is still waited for."""
-        part = self.in_flight.get(_key(block_id, start))
+        part = self.in_flight.get(start if self.by_place else block_id)
         return part if part is not None and part.start == start and not part.writing else None
 
     def settle(self, block_id: int, part: Part, busy: Exclusion) -> None:
         """The part is done with, also after `abandon`; the last one of a range gives the range back."""
-        self.in_flight.pop(_key(block_id, part.start), None)
+        self.in_flight.pop(part.start if self.by_place else block_id, None)
         self.in_flight_bytes -= part.end - part.start
         fetch = part.fetch
         fetch.parts -= 1
@@ -85,7 +87,3 @@ class Target:
             fetch.parts = fetch.writes
             if not fetch.parts:
                 busy.leave(fetch)
-
-
-def _key(block_id: int, start: int) -> int:
-    return start if block_id == ID_SYNCER else block_id

@@ -7,7 +7,7 @@ from bollard.replica.protocol import events as e
 from bollard.replica.protocol import packets as p
 from bollard.replica.protocol.commands import AfterSplitBrain, Channel, WireProtocol
 from bollard.replica.protocol.config import QUORUM_OFF
-from bollard.replica.protocol.dialect import DRBD84
+from bollard.replica.protocol.dialect import DRBD84, MAX_DRBD9
 from bollard.replica.protocol.frames import encode_frame
 from bollard.replica.protocol.states import ConnState, DiskState, ReplState, Role, StateWord
 from replica_world import BLOCK, World
@@ -98,6 +98,21 @@ def test_a_primary_that_crashed_gets_what_the_other_wrote_since() -> None:
     assert world.cluster.run_until(world.healthy, 20.0), "\n".join(world.cluster.trace[-30:])
     assert same_data(world)
     assert world.read(1, 3) == b"c" * BLOCK
+
+
+@pytest.mark.parametrize("version", [DRBD84, MAX_DRBD9])
+def test_data_carries_its_digest_where_that_is_agreed(version: int) -> None:
+    world = pair(max_version=version, data_integrity_alg="crc32c")
+    assert world.core(0).peers[1].dialect.digest_bytes == 4
+    promote(world, 0)
+    world.write(0, 1, b"a")
+    cut(world)
+    world.write(0, 2, b"b")
+    heal(world)
+    assert same_data(world)
+    assert world.on_disk(1, 2) == b"b" * BLOCK
+    assert world.order(0, lambda tag: e.Detach(tag, 0, force=True)).code is a.Code.OK
+    assert world.read(0, 2) == b"b" * BLOCK
 
 
 def split(world: World) -> None:
