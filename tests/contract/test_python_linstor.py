@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from served_town import served
+from unit.controller.test_app import running
 
 linstor = pytest.importorskip(
     "linstor", reason="python-linstor is not installed (pip install python-linstor)"
@@ -114,6 +115,23 @@ def test_reports_for_support_are_made_and_fetched(client: Any, tmp_path: Path) -
     done(client.sos_report_download(to_file=str(tmp_path / "sos.tar.gz")))
     assert tarfile.is_tarfile(tmp_path / "sos.tar.gz")
     done(client.error_report_delete(ids=["00000000-00000-000000"]))
+
+
+@pytest.mark.filterwarnings("ignore:ssl.PROTOCOL_TLS:DeprecationWarning")
+def test_a_redirect_to_https_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "ctl.toml").write_text("[https]\nport = 0\n")
+    with running(tmp_path / "ctl", "--config", str(tmp_path / "ctl.toml")) as controller:
+        first = linstor.Linstor(f"linstor://127.0.0.1:{controller.port}")
+        first.connect()
+        made = first.controller_init_auth_token("first")
+        done(made)
+        client = linstor.Linstor(
+            f"linstor://127.0.0.1:{controller.port}", auth_token=made[0].object_refs["token"]
+        )
+        client.connect()
+        assert client.node_list_raise().nodes == []
+        client.disconnect()
+        assert controller.end() == 0
 
 
 def test_tokens_are_made_listed_changed_and_revoked() -> None:

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from bollard.controller.rest.call import Call
 from bollard.controller.rest.routing import TAIL, Route
+from bollard.domain.access import Scope
 from bollard.wire.rest.answers import ApiCallRc
 from bollard.wire.rest.settings import REST_API_VERSION
 
@@ -37,7 +38,13 @@ def document(routes: tuple[Route, ...], version: str) -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,
-        "components": {"schemas": dict(sorted(components.items()))},
+        "components": {
+            "schemas": dict(sorted(components.items())),
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "certificate": {"type": "mutualTLS"},
+            },
+        },
     }
 
 
@@ -49,6 +56,7 @@ def _operation(
         "summary": about,
         "tags": [_tag(route)],
         "x-scope": route.needs.value,
+        "security": [] if route.needs is Scope.OPEN else [{"token": []}, {"certificate": []}],
         "parameters": [
             *(
                 {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
