@@ -56,6 +56,32 @@ def test_the_life_of_a_volume(client: Any) -> None:
     done(client.node_delete("n3"))
 
 
+def test_snapshots_and_clones(client: Any) -> None:
+    for number in (1, 2, 3):
+        done(client.node_create(f"n{number}", "satellite", f"10.99.0.1{number}"))
+        folder = f"/srv/recorded/pools/n{number}/thin"
+        done(client.storage_pool_create(f"n{number}", "pthin", linstor.StoragePoolDriver.FILEThin, folder))
+    done(client.resource_group_create("g1", place_count=2, storage_pool=["pthin"]))
+    done(client.volume_group_create("g1"))
+    for name in ("r1", "r2"):
+        done(client.resource_group_spawn("g1", name, ["100M"]))
+    done(client.snapshot_create([], "r1", "s1"))
+    done(client.snapshot_create_multi([], ["r1", "r2"], "m1"))
+    (snapshot,) = client.snapshot_dfn_list_raise(filter_by_resources=["r2"]).snapshots
+    assert (snapshot.name, len(snapshot.nodes), snapshot.flags) == ("m1", 2, ["SUCCESSFUL"])
+    done(client.snapshot_dfn_modify("r1", "s1", {"Aux/a": "b"}))
+    done(client.resource_dfn_create("copy"))
+    done(client.snapshot_volume_definition_restore("r1", "s1", "copy"))
+    done(client.snapshot_resource_restore([], "r1", "s1", "copy"))
+    done(client.snapshot_rollback("r1", "s1"))
+    started = client.resource_dfn_clone("r1", "twin")
+    assert started.clone_name == "twin"
+    assert client.resource_dfn_clone_wait_complete("r1", "twin", wait_interval=0.1, timeout=60)
+    done(client.snapshot_delete("r2", "m1"))
+    done(client.resource_dfn_delete("copy"))
+    assert {one.name for one in client.snapshot_dfn_list_raise().snapshots} == {"s1", "m1"}
+
+
 READS: tuple[tuple[str, Callable[[Any], Any]], ...] = (
     ("nodes", lambda client: client.node_list()),
     ("pools", lambda client: client.storage_pool_list()),

@@ -350,6 +350,8 @@ class DeleteSnapshot(Command, frozen=True):
     snapshot: str
     nodes: tuple[str, ...] = ()
     """Only what these keep; empty: all."""
+    with_empty_definition: bool = False
+    """Delete the resource definition too if nothing of it is left."""
 
 
 class RestoreVolumeDefinitions(Command, frozen=True):
@@ -388,6 +390,8 @@ class CloneDefinition(Command, frozen=True):
     layer_stack: tuple[str, ...] = ()
     props: PropsChange = PropsChange()
     passphrases: tuple[str, ...] = ()
+    sizes_kib: tuple[int, ...] = ()
+    """Of the volumes in their order, where they shall be larger than the source's."""
 
 
 class ModifyController(Command, frozen=True):

@@ -117,7 +117,7 @@ class SimEngine:
         spec = self.specs.get(name)
         if spec is None or name not in self.primaries or name in self._freezes:
             return False
-        if not (spec.kind is Kind.PLAIN or self._quorum(spec)):
+        if not (spec.kind is Kind.PLAIN or self._quorum(spec)) or self.read(name, number) is None:
             return False
         self._put(name, number, word)
         for peer in spec.peers if spec.kind is Kind.REPLICATED else ():
@@ -197,8 +197,9 @@ class SimEngine:
         if spec.kind is Kind.PLAIN:
             return "UpToDate"
         metadata = self._metadata[volume.backing]
-        stale = metadata.missed and self._source(spec, number) is not None
-        return "UpToDate" if metadata.up_to_date and not stale else "Inconsistent"
+        if metadata.up_to_date and metadata.missed and self._source(spec, number) is None:
+            return "Outdated"
+        return "UpToDate" if self._complete(metadata) else "Inconsistent"
 
     def evaluate(self, name: str) -> None:
         """Start or stop resyncs, and tell the watchers when something is different."""

@@ -28,7 +28,7 @@ class Metadata(msgspec.Struct):
     """None: never up to date."""
     up_to_date: bool = False
     missed: bool = False
-    """Others were written to while it was out of reach: it is stale, and does not know."""
+    """Others were written to while it was out of reach: it is stale."""
 
 
 class Disk:

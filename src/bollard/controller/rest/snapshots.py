@@ -188,7 +188,12 @@ async def delete_snapshot(call: Call) -> Response:
     call.refer(Snapshot=call.names["snapshot"])
     nodes = tuple(name for name in call.request.query_params.getlist("nodes") if name)
     return await call.run(
-        DeleteSnapshot(definition=call.names["resource"], snapshot=call.names["snapshot"], nodes=nodes)
+        DeleteSnapshot(
+            definition=call.names["resource"],
+            snapshot=call.names["snapshot"],
+            nodes=nodes,
+            with_empty_definition=call.flag("delete_empty_resource_definition"),
+        )
     )
 
 
@@ -297,6 +302,7 @@ async def clone_definition(call: Call) -> Response:
                 layer_stack=body.layer_list or (),
                 props=body.change(),
                 passphrases=body.volume_passphrases or (),
+                sizes_kib=body.volume_sizes or (),
             )
         )
     except DomainError as error:
@@ -368,7 +374,7 @@ ROUTES = (
         handler=delete_snapshot,
         act=Act.DELETE,
         noun=Noun.SNAPSHOT,
-        query=("nodes",),
+        query=("nodes", "delete_empty_resource_definition"),
     ),
     Route(
         method="POST",

@@ -197,6 +197,30 @@ def _parts(draft: Draft, found: SnapshotDefinition, names: tuple[str, ...]) -> l
     return parts
 
 
+def _sized(source: ResourceDefinition, sizes_kib: tuple[int, ...]) -> tuple[VolumeDefinition, ...]:
+    """The source's volumes, those larger for which a larger size was given. Raises Invalid."""
+    if len(sizes_kib) > len(source.volumes):
+        raise Invalid(
+            Subject.VOLUME_COUNT,
+            source.name,
+            f"'{source.name}' has {len(source.volumes)} volumes",
+            cause=f"{len(sizes_kib)} sizes were given.",
+        )
+    sizes = [*sizes_kib, *(0 for _ in source.volumes)]
+    for volume, size_kib in zip(source.volumes, sizes_kib, strict=False):
+        if 0 < size_kib < volume.size_kib:
+            raise Invalid(
+                Subject.VOLUME_SIZES,
+                source.name,
+                f"The copy of volume {volume.number} cannot be smaller than the source",
+                cause=f"{size_kib} KiB were asked for, the source has {volume.size_kib} KiB.",
+            )
+    return tuple(
+        msgspec.structs.replace(volume, size_kib=max(volume.size_kib, size_kib))
+        for volume, size_kib in zip(source.volumes, sizes, strict=False)
+    )
+
+
 def _clone(command: CloneDefinition, draft: Draft) -> Decision:
     source = draft.find_definition(command.source)
     if not command.name and not command.external_name:
@@ -237,7 +261,7 @@ def _clone(command: CloneDefinition, draft: Draft) -> Decision:
         phase=DefinitionPhase.CLONING,
     )
     draft.put(made)
-    made = _with_volumes(draft, made, source.volumes)
+    made = _with_volumes(draft, made, _sized(source, command.sizes_kib))
     hidden = snapshots.new(
         draft, NewSnapshot(definition=source.name, name=f"CF_{draft.world.draw.hex16()}"), hidden=True
     )

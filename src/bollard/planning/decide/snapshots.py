@@ -290,12 +290,26 @@ def _delete(command: DeleteSnapshot, draft: Draft) -> Decision:
     else:
         draft.put(msgspec.structs.replace(found, nodes=staying))
     taking.bury(draft, found, going)
+    if command.with_empty_definition and not staying and _is_empty(draft, definition):
+        draft.drop(definition)
+        message = f"The resource definition '{definition.name}', of which nothing is left, is deleted"
+        said.append(
+            entries.deleted(Subject.RESOURCE_DEFINITION, message, entries.refs_of(definition=definition.name))
+        )
     said += _offline(draft, going, refs)
     whole = f"The snapshot '{found.name}' of '{definition.name}' is deleted"
     part = f"The snapshot '{found.name}' of '{definition.name}' is deleted from {len(going)} nodes"
     more = refs | ({} if staying else {"UUID": found.uuid})
     said.append(entries.deleted(Subject.SNAPSHOT, part if staying else whole, more))
     return outcome(draft, said)
+
+
+def _is_empty(draft: Draft, definition: ResourceDefinition) -> bool:
+    busy = any(
+        procedure.definition is not None and key_of(procedure.definition) == definition.key
+        for procedure in draft.cluster.procedures.values()
+    )
+    return not (busy or draft.resources_of(definition.name) or draft.snapshots_of(definition.name))
 
 
 def _offline(draft: Draft, parts: list[SnapshotOnNode], refs: dict[str, str]) -> list[Entry]:

@@ -77,7 +77,8 @@ class CloneBody(PropsModify, frozen=True, kw_only=True):
     layer_list: tuple[str, ...] | None = None
     volume_passphrases: tuple[str, ...] | None = None
     resource_group: str | None = None
-    volume_sizes: dict[str, int] | None = None
+    volume_sizes: tuple[int, ...] | None = None
+    """In KiB, in the order of the volumes: how large the copies shall be at least."""
 
 
 class CloneStarted(msgspec.Struct, frozen=True):

@@ -319,3 +319,26 @@ def test_a_clone_whose_resources_are_deleted_before_they_are_made_fails() -> Non
     lab.quiet()
     assert lab.cluster.definitions["TWIN"].phase is DefinitionPhase.FAILED
     assert not lab.cluster.procedures
+
+
+def test_a_clone_may_be_larger_and_not_smaller() -> None:
+    lab = kept()
+    with pytest.raises(Invalid):
+        lab.run(c.CloneDefinition(source="vol", name="twin", sizes_kib=(4096,)))
+    with pytest.raises(Invalid):
+        lab.run(c.CloneDefinition(source="vol", name="twin", sizes_kib=(40960, 40960)))
+    lab.run(c.CloneDefinition(source="vol", name="twin", sizes_kib=(40960,)))
+    lab.quiet()
+    assert lab.cluster.definitions["TWIN"].volumes[0].size_kib == 40960
+    assert contents(lab, "twin") == {"n1": "new", "n2": "new"}
+
+
+def test_with_its_last_snapshot_an_empty_definition_may_go_too() -> None:
+    lab = kept()
+    for node in list(lab.resources("vol")):
+        lab.run(c.DeleteResource(definition="vol", node=node))
+    lab.quiet()
+    lab.run(c.DeleteSnapshot(definition="vol", snapshot="s1", with_empty_definition=True))
+    assert "VOL" not in lab.cluster.definitions
+    lab.quiet()
+    assert not lab.cluster.tombstones
