@@ -73,6 +73,29 @@ def test_grow_suspend_resume_and_a_socket_of_its_own(tmp_path: Path, process: Re
         assert client.read(0, 1) == b"\x07"
 
 
+def test_a_freeze_ends_by_itself_and_loses_no_write(tmp_path: Path, process: ReplicaProcess) -> None:
+    process.start()
+    process.control.must(wire.Configure(resource=plain(tmp_path)))
+    ask = wire.SuspendIo(name="data", token="t1", deadline_ms=700)
+    with NbdClient(process.nbd, "data") as client:
+        client.write(0, b"\x01" * 4096)
+        frozen = process.control.must(ask).result
+        assert frozen["held"]
+        cookie = client.submit_write(0, b"\x07" * 4096)
+        again = process.control.must(ask).result
+        assert again["held"]
+        assert (again["changes"], again["instance"]) == (frozen["changes"], frozen["instance"])
+        assert Path(str(plain(tmp_path).volumes[0].backing)).read_bytes()[:1] == b"\x01"
+        client.wait(cookie)  # nobody has thawed it
+        assert client.read(0, 1) == b"\x07"
+        late = process.control.must(wire.ResumeIo(name="data", token="t1"))
+        assert not late.changed
+        assert not late.result["held"]
+        assert late.result["changes"] > frozen["changes"]
+        assert not process.control.must(ask).result["held"], "a token freezes once"
+        client.write(4096, b"\x08" * 4096)
+
+
 def test_refusals_name_the_object_and_the_next_step(tmp_path: Path, process: ReplicaProcess) -> None:
     process.start()
     ask = process.control.ask

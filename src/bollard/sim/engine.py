@@ -156,6 +156,8 @@ class SimEngine:
                 continue
             if not any(peer.name == node and not peer.diskless for peer in spec.peers):
                 continue
+            if not any(peer.name == self.node for peer in theirs.peers):
+                continue  # it is told that we are none of them any more
             for volume in theirs.volumes:
                 if volume.backing is not None and volume.backing in disk.metadata:
                     disk.metadata[volume.backing].missed = True
