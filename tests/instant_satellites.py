@@ -50,7 +50,7 @@ class InstantSatellites:
         space_kib: Callable[[str], tuple[int, int]] = lambda node: (POOL_KIB, POOL_KIB),
     ) -> None:
         self.service: Service | None = None
-        self.answers: dict[str, str] = {}
+        self.answers: dict[str, str] = {"device-pool": '{"error":"There is no such device"}'}
         """What every node answers to a query, by topic."""
         self.in_use: set[tuple[Key, Key]] = set()
         self._there = there

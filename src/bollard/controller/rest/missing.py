@@ -36,7 +36,6 @@ class Missing(msgspec.Struct, frozen=True):
 
 
 _REACTOR = Capability("control of drbd-reactor", "Call drbd-reactorctl on the node.")
-_DEVICES = Capability("making pools of bare devices", "Make a file system and a FILE_THIN pool on it.")
 _PROXY = Capability("DRBD Proxy", "Replicate without it.")
 _REMOTES = Capability("remotes", "Copy the data with a tool of your own.")
 _BACKUPS = Capability("backups and shipping", "Back up from inside the consumer of the volume.")
@@ -54,7 +53,6 @@ TABLE: tuple[Missing, ...] = (
         Missing("POST", f"/v1/nodes/exec/drbd-reactorctl/{verb}", _REACTOR)
         for verb in ("disable", "enable", "evict", "restart", "status")
     ),
-    Missing("POST", "/v1/physical-storage/{node}", _DEVICES),
     Missing("PUT", _RD + "/drbd-proxy", _PROXY),
     Missing("POST", _RD + "/drbd-proxy/disable/{node_a}/{node_b}", _PROXY),
     Missing("POST", _RD + "/drbd-proxy/enable/{node_a}/{node_b}", _PROXY),

@@ -1,6 +1,4 @@
-"""Routes of storage pools, their definitions, and physical devices."""
-
-from typing import Any
+"""Routes of storage pools and their definitions."""
 
 from starlette.responses import Response
 
@@ -130,17 +128,6 @@ async def delete_pool(call: Call) -> Response:
     return await call.run(DeletePool(node=call.names["node"], name=call.names["storagepool"]))
 
 
-async def list_devices(call: Call) -> Response:
-    """Devices that could become pools: none are looked for yet."""
-    return call.json([])
-
-
-async def list_devices_of_node(call: Call) -> Response:
-    """Devices of a node that could become pools: none are looked for yet."""
-    find.node(call.api.service.cluster, call.names["node"])
-    return call.json([])
-
-
 ROUTES = (
     Route(method="GET", path=_DEFINITIONS, handler=list_pool_definitions, answer=list[PoolDefinitionView]),
     Route(
@@ -194,11 +181,4 @@ ROUTES = (
         body=PoolDefinitionModify,
     ),
     Route(method="DELETE", path=_POOL, handler=delete_pool, act=Act.DELETE, noun=Noun.STOR_POOL),
-    Route(method="GET", path="/v1/physical-storage", handler=list_devices, answer=list[dict[str, Any]]),
-    Route(
-        method="GET",
-        path="/v1/physical-storage/{node}",
-        handler=list_devices_of_node,
-        answer=list[dict[str, Any]],
-    ),
 )
