@@ -331,6 +331,7 @@ class Agreement:
         peer.role = words[0].role if words else Role.SECONDARY
         core.log("info", f"connected to {peer.config.name}, protocol {peer.dialect.version}")
         self.r.connector.watch_pings(peer)
+        self.r.fences.connected(peer)
         for device in peer.devices.values():
             assert device.wire_state is not None
             device.disk = device.wire_state.disk

@@ -38,6 +38,7 @@ class Losses:
             for number, disk in had.items():
                 if disk >= DiskState.INCONSISTENT:
                     self._left_behind(peer.devices[number], dirty or number in synced, force=number in synced)
+            self.r.fences.peer_lost(peer)
         self.r.receiver.peer_gone(peer)
         self.r.reads.peer_gone(peer)
         if was_primary and core.role != Role.PRIMARY and not core.primary_peers():

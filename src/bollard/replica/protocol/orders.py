@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import events as e
-from bollard.replica.protocol.config import QUORUM_OFF, ConfigError, parse_options
+from bollard.replica.protocol.config import QUORUM_OFF, ConfigError, Fencing, parse_options
 from bollard.replica.protocol.generations import restart_generation
 from bollard.replica.protocol.model import Peer, PeerDevice, Volume
 from bollard.replica.protocol.promotion import Refusal
@@ -155,7 +155,7 @@ class Orders:
         if (
             core.role is Role.PRIMARY
             or not leaves_primary
-            or core.options.quorum == QUORUM_OFF
+            or (core.options.quorum == QUORUM_OFF and core.options.fencing is Fencing.DONT_CARE)
             or not volumes
         ):
             then()
@@ -305,14 +305,12 @@ class Orders:
 
     def resume_io(self, event: e.ResumeIo) -> None:
         core = self.core
-        changed, core.suspended_user = core.suspended_user, False
+        changed = core.suspended_user or bool(core.fencing)
+        core.suspended_user = False
+        self.r.fences.resume()
         core.changed = True
         self.r.membership.update()
         self.r.answer(event.tag, changed=changed)
-
-    def fence_done(self, event: e.FenceDone) -> None:
-        self.core.fencing.discard(event.peer)
-        self.r.membership.update()
 
     # -- the end
 

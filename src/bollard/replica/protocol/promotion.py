@@ -19,6 +19,7 @@ _VERSION = 124
 _TRANSIENT = (-2, -18, -19, -25)
 _RETRY_S = 0.1
 _TWO_PRIMARIES = -1
+_NOT_FENCED = -7
 Refusal = tuple[int, a.Code, str]
 
 
@@ -42,6 +43,8 @@ class Promotion:
             return
         refusal = self._refusal(force=force)
         if until_s is None:
+            if refusal is not None and refusal[0] == _NOT_FENCED:
+                self.r.fences.before_promotion()
             until_s = core.now_s + core.options.auto_promote_timeout_s
             if refusal is not None and refusal[0] == _TWO_PRIMARIES:
                 # The other Primary may be dead and not yet missed: look before refusing.
@@ -71,7 +74,9 @@ class Promotion:
         self, refusal: Refusal, done: Callable[[Refusal | None], None], *, force: bool, until_s: float
     ) -> None:
         core = self.core
-        if refusal[0] in _TRANSIENT and core.now_s < until_s and not core.stopping:
+        passing = refusal[0] in _TRANSIENT and core.now_s < until_s
+        fencing = refusal[0] == _NOT_FENCED and bool(self.r.fences.asked)
+        if (passing or fencing) and not core.stopping:
             core.after(_RETRY_S, lambda: self.promote(done, force=force, until_s=until_s))
         else:
             done(refusal)
@@ -105,7 +110,7 @@ class Promotion:
             for device in self.core.devices(volume):
                 if device.slot >= 0 and not device.peer.connected and device.disk > DiskState.OUTDATED:
                     return (
-                        -7,
+                        _NOT_FENCED,
                         a.Code.UNAVAILABLE,
                         f"{device.peer.config.name} is neither connected nor fenced",
                     )

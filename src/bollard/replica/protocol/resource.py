@@ -19,6 +19,7 @@ from bollard.replica.protocol.connect import Connector
 from bollard.replica.protocol.digests import Digests
 from bollard.replica.protocol.disks import Disks
 from bollard.replica.protocol.epochs import Epochs
+from bollard.replica.protocol.fences import Fences
 from bollard.replica.protocol.frames import FrameReader
 from bollard.replica.protocol.growing import Growing
 from bollard.replica.protocol.losses import Losses
@@ -60,6 +61,7 @@ class Resource:
         self.membership = Membership(self)
         self.news = News(self)
         self.losses = Losses(self)
+        self.fences = Fences(self)
         self.peer_acks = PeerAcks(self)
         self.reconcile = Reconcile(self)
         self.sources = Sources(self)
@@ -218,7 +220,7 @@ class Resource:
             e.SuspendIo: orders.suspend_io,
             e.ResumeIo: orders.resume_io,
             e.Stop: orders.stop,
-            e.FenceDone: orders.fence_done,
+            e.FenceDone: self.fences.done,
         }
 
     def _packet_handlers(self) -> dict[type, Handler]:

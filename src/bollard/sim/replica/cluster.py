@@ -60,6 +60,7 @@ class Cluster:
         self.held_resyncs: list[Callable[[], None]] | None = None
         """With a list resyncs stand still: their requests are kept in it as calls that send them."""
         self.on_complete: Callable[[int, a.Complete], None] = lambda _node, _action: None
+        self.on_fence: Callable[[int, int], None] = lambda _node, _peer: None
         self.on_step: Callable[[SimNode], None] = lambda _node: None
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
@@ -208,6 +209,8 @@ class Cluster:
                 self.network.hang_up(node.node_id, peer)
             case a.Complete():
                 self.on_complete(node.node_id, action)
+            case a.Fence(peer):
+                self.on_fence(node.node_id, peer)
             case a.Answer(tag):
                 self.answers[tag] = action
             case a.OpenDisk(volume):
