@@ -13,6 +13,7 @@ from bollard.controller.rest.limits import Buckets
 from bollard.domain.access import AuthToken, Scope
 from bollard.domain.cluster import Cluster
 from bollard.domain.errors import Denied, Subject
+from bollard.domain.ids import key_of
 from bollard.domain.ports import Clock
 from bollard.planning.decide.tokens import demanded
 
@@ -104,8 +105,11 @@ class KeyGuard:
         if presented is None:
             return None
         # The hash is looked up in a table: how long that takes says nothing about the token.
-        token = self._cluster().token_of(hashlib.sha256(presented.encode()).hexdigest())
+        cluster = self._cluster()
+        token = cluster.token_of(hashlib.sha256(presented.encode()).hexdigest())
         if token is None or not token.usable(self._clock.now_ms()) or not _from_there(token, visitor.peer):
+            return None
+        if token.node is not None and key_of(token.node) not in cluster.nodes:
             return None
         return Identity(f"token:{token.number}", token.scope)
 

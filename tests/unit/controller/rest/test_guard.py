@@ -11,7 +11,8 @@ from bollard.controller.rest.limits import NAMES_MAX, Buckets
 from bollard.domain.access import AuthToken, Scope
 from bollard.domain.cluster import Cluster
 from bollard.domain.errors import Denied
-from bollard.domain.ids import Uuid
+from bollard.domain.ids import NodeName, Uuid
+from bollard.domain.nodes import Node
 from bollard.domain.resources import ControllerSettings
 
 NOW_MS = 1_800_000_000_000
@@ -54,12 +55,15 @@ TOKENS = (
     token(5, "revoked", deleted_ms=1),
     token(6, "bound", ip_filter=FAR),
     token(7, "later", expires_ms=NOW_MS + 1),
+    token(8, "node", node="n1"),
+    token(9, "gone", node="n2"),
 )
 
 
 def guard(*, demanded: bool, calls: Buckets | None = None, clock: Clock | None = None) -> KeyGuard:
     props = {"Auth/TokenAuthenticationEnabled": "true"} if demanded else {}
-    cluster = Cluster((ControllerSettings(Uuid("u"), props), *TOKENS))
+    node = Node(name=NodeName("n1"), uuid=Uuid("n"))
+    cluster = Cluster((ControllerSettings(Uuid("u"), props), node, *TOKENS))
     return KeyGuard(
         LocalGuard(), lambda: cluster, clock or Clock(), calls=calls, certificates=OneCertificate()
     )
@@ -100,12 +104,13 @@ def test_a_good_token_opens_from_anywhere_what_its_scope_allows(*, demanded: boo
     assert ask(keeper, "reader").name == "token:2"
     assert ask(keeper, "bound").name == "token:6"
     assert ask(keeper, "later").name == "token:7"
+    assert ask(keeper, "node").name == "token:8"
     with pytest.raises(Denied) as refused:
         ask(keeper, "reader", needs=Scope.OPERATOR)
     assert not isinstance(refused.value, SignIn)
 
 
-@pytest.mark.parametrize("word", ["wrong", "expired", "resting", "revoked", "", "x" * 600])
+@pytest.mark.parametrize("word", ["wrong", "expired", "resting", "revoked", "gone", "", "x" * 600])
 def test_what_is_no_good_token_opens_nothing(word: str) -> None:
     with pytest.raises(SignIn):
         ask(guard(demanded=True), word)
