@@ -26,6 +26,7 @@ from bollard.planning.decide.volume_definitions import new_volume
 from bollard.planning.draft import Draft
 from bollard.planning.procedures import clone as cloning
 from bollard.planning.procedures import snapshot as taking
+from bollard.planning.upkeep import balance
 from bollard.planning.world import World
 
 __all__ = ["CLONED_FROM", "decide"]
@@ -143,6 +144,7 @@ def _restore_resources(command: RestoreResources, draft: Draft) -> Decision:
         made = restoring.add(draft, to, found, part)
         message = f"'{to.name}' is made from the snapshot '{found.name}' on the node '{made.node}'"
         said.append(entries.created(Subject.RESOURCE, message, refs))
+    balance.add_spare(draft, to, props.BALANCE_AFTER_RESTORE)
     if command.pool_rename:
         said.append(
             entries.warning(

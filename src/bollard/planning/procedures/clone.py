@@ -8,6 +8,7 @@ filled by its peers when it returns. Cancelled by deleting the clone's definitio
 
 import msgspec
 
+from bollard.domain import props
 from bollard.domain.answers import Entry, Operation
 from bollard.domain.errors import DomainError, Subject
 from bollard.domain.ids import key_of
@@ -17,6 +18,7 @@ from bollard.domain.snapshots import SnapshotDefinition, SnapshotPhase
 from bollard.planning import entries, replicas, restoring
 from bollard.planning.draft import Draft
 from bollard.planning.procedures import snapshot as taking
+from bollard.planning.upkeep import balance
 
 __all__ = ["NEXT", "RESTORING", "SNAPSHOT", "abandon", "advance", "start"]
 
@@ -144,7 +146,9 @@ def _finish(draft: Draft, clone: ResourceDefinition, procedure: Procedure) -> No
     if snapshot is not None:
         restoring.give_up_waiting(draft, snapshot.uuid)
     abandon(draft, procedure)
-    draft.put(msgspec.structs.replace(clone, phase=DefinitionPhase.NORMAL))
+    done = msgspec.structs.replace(clone, phase=DefinitionPhase.NORMAL)
+    draft.put(done)
+    balance.add_spare(draft, done, props.BALANCE_AFTER_CLONE)
 
 
 def _fail(draft: Draft, clone: ResourceDefinition, procedure: Procedure) -> None:

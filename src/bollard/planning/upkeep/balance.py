@@ -11,7 +11,7 @@ from bollard.planning import another, effective, replicas
 from bollard.planning.draft import Draft
 from bollard.planning.upkeep import surplus
 
-__all__ = ["settle"]
+__all__ = ["add_spare", "settle"]
 
 _CALM = frozenset({"Established", "Off"})
 
@@ -38,6 +38,19 @@ def settle(draft: Draft, definition: ResourceDefinition) -> None:
         chosen = surplus.choose(draft, definition, old, goal)
         if chosen is not None:
             replicas.bury(draft, chosen)
+
+
+def add_spare(draft: Draft, definition: ResourceDefinition, switch: props.Setting) -> None:
+    """After a clone or a restore, one replica more than wanted, if the property says so.
+
+    Data that was copied where its source is gathers on the fullest nodes: the next balancing takes the replica
+    on the poorest pool away again.
+    """
+    goal = surplus.goal_of(draft, definition)
+    wanted = switch.truth(*effective.definition_maps(draft.cluster, definition))
+    if wanted and goal is not None and replicas.replicated(definition):
+        if len(surplus.staying(draft, definition)) >= goal:
+            another.place_another(draft, definition)
 
 
 def _calm(draft: Draft, definition: ResourceDefinition) -> bool:
