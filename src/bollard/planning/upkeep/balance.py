@@ -43,14 +43,15 @@ def settle(draft: Draft, definition: ResourceDefinition) -> None:
 def add_spare(draft: Draft, definition: ResourceDefinition, switch: props.Setting) -> None:
     """After a clone or a restore, one replica more than wanted, if the property says so.
 
-    Data that was copied where its source is gathers on the fullest nodes: the next balancing takes the replica
-    on the poorest pool away again.
+    Data that was copied where its source is gathers on the fullest nodes: the next balancing takes the
+    replica on the poorest pool away again.
     """
     goal = surplus.goal_of(draft, definition)
     wanted = switch.truth(*effective.definition_maps(draft.cluster, definition))
-    if wanted and goal is not None and replicas.replicated(definition):
-        if len(surplus.staying(draft, definition)) >= goal:
-            another.place_another(draft, definition)
+    if not wanted or goal is None or not replicas.replicated(definition):
+        return
+    if len(surplus.staying(draft, definition)) >= goal:
+        another.place_another(draft, definition)
 
 
 def _calm(draft: Draft, definition: ResourceDefinition) -> bool:

@@ -1,4 +1,4 @@
-"""A replica to spare after clones and restores, so that the next balancing takes the one on the poorest pool."""
+"""A replica to spare after clones and restores: the next balancing takes the one on the poorest pool."""
 
 import pytest
 
