@@ -321,6 +321,7 @@ class Connector:
                 why = f"data-integrity-alg {packet.integrity_alg!r} is not known here; choose another"
                 self.stand_alone(peer, why)
                 return
+            peer.integrity_alg = packet.integrity_alg
             agreed = msgspec.structs.replace(peer.dialect, digest_bytes=len(digest(b"")))
             self._set_dialect(peer, agreed)
         peer.phase = Phase.READY

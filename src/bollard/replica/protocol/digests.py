@@ -42,7 +42,7 @@ class Digests:
         """What goes before data on the wire."""
         if not peer.dialect.digest_bytes:
             return b""
-        digest = digest_of(self.core.options.data_integrity_alg)
+        digest = digest_of(peer.integrity_alg)
         assert digest is not None
         return digest(data)
 

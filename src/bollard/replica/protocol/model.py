@@ -265,6 +265,7 @@ class Peer:
         self.resolve_conflicts = False
         self.native84 = False
         self.challenge = b""
+        self.integrity_alg = ""
         self.handshake_sent = False
         self.sent_dagtag = -1
         self.told_lost: LostPrimary | None = None

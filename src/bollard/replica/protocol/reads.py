@@ -80,11 +80,12 @@ class Reads:
             self.core.send(device.peer, request, event.volume)
 
     def on_reply(self, peer: Peer, _volume: int, packet: p.DataReply) -> None:
+        # Before the read is off the list: a bad answer costs the link, and the read is asked for elsewhere.
+        self.r.digests.check(peer, packet.data, packet.digest)
         found = peer.reads.pop(packet.block_id, None)
         if found is None:
             return
         read, at = found
-        self.r.digests.check(peer, packet.data, packet.digest)
         read.parts[at] = packet.data
         read.left -= 1
         if read.left:
