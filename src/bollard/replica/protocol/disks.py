@@ -285,7 +285,7 @@ class Disks:
     def _expose(self, volume: Volume) -> None:
         """Our generation is what clients see, unless they read a better copy through us."""
         assert volume.superblock is not None
-        if self.core.role is not Role.PRIMARY or volume.disk == DiskState.UP_TO_DATE:
+        if self.core.role is not Role.PRIMARY or volume.disk >= DiskState.CONSISTENT:
             volume.exposed_uuid = masked(volume.superblock.current_uuid)
 
     def peer_disks(self, volume: Volume) -> Peers:

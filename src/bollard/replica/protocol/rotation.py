@@ -75,7 +75,7 @@ class Rotation:
     def _rotate(self, volume: Volume) -> None:
         core = self.core
         core.log("info", f"volume {volume.number}: new data generation")
-        if volume.superblock is None or volume.disk < DiskState.UP_TO_DATE:
+        if volume.superblock is None or volume.disk < DiskState.CONSISTENT:
             # What is here, if anything, is not what clients see: only peers can name what they are shown.
             self._rotate_remotely(volume)
             return
