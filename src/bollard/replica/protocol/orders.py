@@ -138,6 +138,12 @@ class Orders:
         peers = self._peers(event.tag, event.peer)
         if peers is None:
             return
+        peers = list(peers)
+        volume = self._left_without_data(peers)
+        if volume is not None and not event.force:
+            why = f"volume {volume.number}: this Primary would lose its last good data; demote it first"
+            self.r.answer(event.tag, a.Code.CONFLICT, why, number=-2)
+            return
         changed = any(peer.cstate != ConnState.STAND_ALONE for peer in peers)
 
         def apart() -> None:
@@ -145,7 +151,20 @@ class Orders:
                 self.r.connector.leave(peer)
             self.r.answer(event.tag, changed=changed)
 
-        self._step_aside(list(peers), apart)
+        self._step_aside(peers, apart)
+
+    def _left_without_data(self, leaving: list[Peer]) -> Volume | None:
+        """A volume that this Primary reads from one of these peers, and from nobody else."""
+        core = self.core
+        if core.role is not Role.PRIMARY:
+            return None
+        for volume in core.volumes.values():
+            good = [
+                d.peer for d in core.devices(volume) if d.peer.connected and d.disk == DiskState.UP_TO_DATE
+            ]
+            if volume.disk != DiskState.UP_TO_DATE and good and all(peer in leaving for peer in good):
+                return volume
+        return None
 
     def _step_aside(self, peers: list[Peer], then: Callable[[], None]) -> None:
         """Who leaves a Primary says first, and writes down, that its data will be old."""

@@ -271,3 +271,15 @@ def test_a_primary_keeps_quorum_when_the_other_node_leaves_on_purpose() -> None:
     world.cluster.start(1)
     assert world.cluster.run_until(world.healthy, 20.0)
     assert world.on_disk(1, 1) == b"b" * BLOCK
+
+
+def test_a_primary_does_not_leave_the_only_node_it_reads_from_unless_forced() -> None:
+    world = World()
+    world.order(2, e.Promote)
+    world.write(2, 5, b"a")
+    assert world.order(2, lambda tag: e.Disconnect(tag, 0)).code is a.Code.OK
+    assert world.cluster.run_until(lambda: not world.core(2).peers[0].connected, 5.0)
+    refused = world.order(2, lambda tag: e.Disconnect(tag, 1))
+    assert (refused.code, refused.number) == (a.Code.CONFLICT, -2)
+    assert world.read(2, 5) == b"a" * BLOCK
+    assert world.order(2, lambda tag: e.Disconnect(tag, 1, force=True)).code is a.Code.OK
