@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _BLOCK: Final = 4096
 _RETRY_S: Final = 1.0
+_SHARED_BYTES: Final = 1 << 20
+"""Asked for at a time while applications write: what waits in front of a write on its way."""
 _Refusal = p.NegRsDreply | p.RsCancel | p.RsCancelAhead
 
 
@@ -204,6 +206,8 @@ class Resync:
         if not (target.running and target.source_ready):
             return
         budget = core.options.max_buffers * _BLOCK
+        if self._shared():
+            budget = min(budget, _SHARED_BYTES)
         block = bitmap.block_bytes
         while target.in_flight_bytes < budget and not self._throttled(device, target):
             first = bitmap.next_set(slot, target.cursor) if target.cursor < bitmap.bits else None
@@ -220,6 +224,12 @@ class Resync:
             self._fetch(device, target, start_byte, length)
         if not target.in_flight_bytes:
             self._at_end(device, target)
+
+    def _shared(self) -> bool:
+        """Whether an application writes, here or there: an epoch with writes ends soon after the last."""
+        return self.core.epoch.writes > 0 or any(
+            peer.receiving is not None and peer.receiving.count for peer in self.core.peers.values()
+        )
 
     def _pull_if_current(self, device: PeerDevice, target: Target) -> None:
         if self.current(device, target):

@@ -89,6 +89,36 @@ def test_only_missed_blocks_move_after_an_absence() -> None:
     assert all(world.on_disk(1, block * 9) == b"n" * BLOCK for block in range(10))
 
 
+@pytest.mark.parametrize("writing", [False, True], ids=["alone", "beside-writes"])
+def test_a_resync_asks_for_little_at_a_time_while_an_application_writes(writing: bool) -> None:
+    world = World(al_extents=67, max_buffers=512)
+    world.order(0, e.Promote)
+    world.order(1, lambda tag: e.Disconnect(tag, 0))
+    for start in range(0, 3072, 128):
+        assert world.wait(world.submit(0, e.Verb.WRITE, start, b"n" * (128 * BLOCK))).errno == 0
+    world.order(1, lambda tag: e.Connect(tag, 0))
+    device = world.core(1).peers[0].devices[0]
+    asked = []
+    for turn in range(4000):
+        if writing:
+            world.submit(0, e.Verb.WRITE, 4000 + turn % 90, b"w" * BLOCK)
+        world.cluster.run(0.001)
+        receiving = world.core(1).peers[0].receiving
+        if device.resync is not None and writing == bool(receiving and receiving.count):
+            bitmap = device.volume.bitmap
+            assert bitmap is not None
+            asked.append((device.resync.in_flight_bytes, bitmap.out_of_sync_bytes(device.slot)))
+        elif asked:
+            break
+    # What was asked before the first write comes first; at the end there is little to ask for.
+    midway = [size for size, left in asked if 4 << 20 < left < 8 << 20]
+    assert midway
+    if writing:
+        assert max(midway) <= (1 << 20) + (1 << 18)
+    else:
+        assert max(midway) > 3 << 19
+
+
 def test_an_isolated_primary_freezes_and_thaws() -> None:
     world = World()
     world.order(0, e.Promote)
