@@ -44,6 +44,7 @@ class FuseServer:
         self._handles = 0
         self._buffer = bytearray(MAX_IO_BYTES + wire.HEADER_BYTES + 4096)
         self._bursts: dict[int, list[Writing]] = {}
+        self._writer = _Writer(self._wrote)
         self._fd = mount(folder)
         self._handlers: dict[int, Handler] = {
             Opcode.INIT: self._init,
@@ -267,7 +268,8 @@ class FuseServer:
             return
         copy = bytes(data)
         if len(copy) < OWNED_BYTES:
-            self._bursts.setdefault(handle, []).append((offset, memoryview(copy), head.unique))
+            asked = (self._writer, _cookie(head.unique, len(copy)))
+            self._bursts.setdefault(handle, []).append((offset, memoryview(copy), asked))
             return
 
         def done(unique: int, code: int, _data: Buffer) -> None:
@@ -279,8 +281,7 @@ class FuseServer:
     def _write_bursts(self) -> None:
         bursts, self._bursts = self._bursts, {}
         for handle, writes in bursts.items():
-            lengths = {cookie: len(data) for _, data, cookie in writes}
-            self._open[handle].write_burst(writes, _Burst(self._wrote, lengths))
+            self._open[handle].write_burst(writes)
 
     def _wrote(self, unique: int, code: int, length: int) -> None:
         if code:
@@ -318,19 +319,22 @@ class FuseServer:
             self._answer(unique)
 
 
-class _Burst:
+def _cookie(unique: int, length: int) -> bytes:
+    return (unique << 32 | length).to_bytes(12)
+
+
+class _Writer:
     """`export.Client` for short writes that were taken together."""
 
-    def __init__(self, wrote: Callable[[int, int, int], None], lengths: dict[int, int]) -> None:
+    def __init__(self, wrote: Callable[[int, int, int], None]) -> None:
         self._wrote = wrote
-        self._lengths = lengths
 
-    def wrote(self, cookies: list[int]) -> None:
+    def wrote(self, cookies: list[bytes]) -> None:
         for cookie in cookies:
-            self._wrote(cookie, 0, self._lengths[cookie])
+            self.written(int.from_bytes(cookie), 0, b"")
 
     def written(self, cookie: int, code: int, _data: Buffer) -> None:
-        self._wrote(cookie, code, self._lengths[cookie])
+        self._wrote(cookie >> 32, code, cookie & 0xFFFF_FFFF)
 
 
 def _why_not(volume: Volume, offset: int, length: int) -> int:
