@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
+from bollard.replica.metadata.activity_log import ActivityLog
 from bollard.replica.metadata.al_block import EXTENT_BYTES
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import packets as p
@@ -48,10 +49,16 @@ Head = tuple[int, int, int, int, int, int, int, int, int]
 Target = tuple[SentEpoch, dict[int, WriteOp | QuickOp], list[Buffer]]
 
 
-def covered(held: set[int], start: int, end: int) -> bool:
-    """A write lies in one extent, which is among those held."""
+def _covered(log: ActivityLog, held: set[int], start: int, end: int) -> bool:
+    """A write lies in one extent, which is among those held: from now on, where the log has it."""
     extent = start >> _EXTENT_SHIFT
-    return extent in held and (end - 1) >> _EXTENT_SHIFT == extent
+    if (end - 1) >> _EXTENT_SHIFT != extent:
+        return False
+    if extent not in held:
+        if not log.hold(extent):
+            return False
+        held.add(extent)
+    return True
 
 
 class Batch:
@@ -329,7 +336,18 @@ class Steady:
         volume = self._way(number)
         if volume is None:
             return None
-        held = self._held(peer, volume)
+        thirds = volume.thirds.get(peer.node_id)
+        if thirds is None:
+            thirds = self.r.peer_acks.has_thirds(volume, peer)
+        epoch, log = peer.receiving, volume.log
+        held: set[int] = set()
+        if thirds:
+            # The rule takes the first write of an epoch, and any where there is no log.
+            mine = epoch.extents.get(volume) if epoch is not None and not epoch.spilled else None
+            if epoch is None or mine is None or log is None or epoch.logs.get(volume) is not log:
+                return None
+            held = mine
+        log_to = log if thirds else None
         batch = Batch(peer, volume)
         writes, heads, acks = batch.writes, batch.heads, []
         begin, size_bytes, hinders = at, volume.size_bytes, volume.busy.hinders
@@ -349,7 +367,7 @@ class Steady:
                 or size % 512
                 or start + size > size_bytes
                 or hinders(start, start + size)
-                or (held is not None and not covered(held, start, start + size))
+                or (log_to is not None and not _covered(log_to, held, start, start + size))
             ):
                 at -= _FRAME_BYTES
                 break
@@ -377,14 +395,6 @@ class Steady:
             volume = batch.volume
             peer.receiving.ranges += [(volume, start, start + len(data)) for start, data in batch.writes]
             peer.receiving.dagtag = peer.stream_dagtag
-
-    def _held(self, peer: Peer, volume: Volume) -> set[int] | None:
-        """The extents to which a write may go, as our log has them for this epoch; None: to any."""
-        thirds = volume.thirds.get(peer.node_id)
-        if not (self.r.peer_acks.has_thirds(volume, peer) if thirds is None else thirds):
-            return None
-        epoch = peer.receiving
-        return epoch.extents.get(volume, set()) if epoch is not None else set()
 
     def _way(self, number: int) -> Volume | None:
         """The volume, if a peer's write may go to its disk and nowhere else."""
