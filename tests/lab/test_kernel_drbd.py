@@ -433,13 +433,19 @@ def split(pair: Pair) -> None:
     pair.engine_until(lambda state: state["role"] == "Secondary")
 
 
+def apart(pair: Pair) -> None:
+    """Who finds the split brain first closes the connection, and the other one may not have seen it yet."""
+    pair.engine_until(lambda state: connection(state) == "StandAlone")
+    pair.kernel_until(lambda seen: seen.connection in ("StandAlone", "Connecting"))
+    pair.try_drbdadm("disconnect")  # refused if it is apart already
+
+
 def test_split_brain_ends_apart_and_the_engine_can_discard_its_data(make: Make) -> None:
     pair = make()
     pair.start()
     split(pair)
     pair.drbdadm("connect")
-    pair.engine_until(lambda state: connection(state) == "StandAlone")
-    pair.kernel_until(lambda seen: seen.connection == "StandAlone")
+    apart(pair)
     pair.engine.control.must(wire.Connect(name=NAME, discard_my_data=True))
     pair.drbdadm("connect")
     pair.both_healthy()
@@ -452,8 +458,7 @@ def test_split_brain_ends_apart_and_the_kernel_can_discard_its_data(make: Make) 
     pair.start()
     split(pair)
     pair.drbdadm("connect")
-    pair.engine_until(lambda state: connection(state) == "StandAlone")
-    pair.kernel_until(lambda seen: seen.connection == "StandAlone")
+    apart(pair)
     pair.kernel_secondary()
     pair.drbdadm("connect", "--discard-my-data")
     pair.engine.control.must(wire.Connect(name=NAME))
