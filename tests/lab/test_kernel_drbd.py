@@ -128,6 +128,26 @@ def test_two_new_disks_wait_for_one_to_be_forced_while_they_are_connected(make: 
     pair.same_bytes()
 
 
+@pytest.mark.parametrize("by", ["engine", "kernel"])
+def test_new_disks_of_zeroes_can_do_without_a_first_sync(make: Make, by: str) -> None:
+    pair = make()
+    pair.engine.start()
+    pair.write_config()
+    pair.make_kernel_disk()
+    pair.make_engine_disk()
+    pair.configure()
+    pair.drbdadm("up")
+    pair.kernel_until(lambda seen: (seen.connection, seen.peer_disk) == ("Connected", "Inconsistent"))
+    if by == "engine":
+        pair.engine.control.must(wire.NewCurrentUuid(name=NAME, clear_bitmap=True))
+    else:
+        pair.run("drbdadm", "new-current-uuid", "--clear-bitmap", f"{NAME}/0")
+    pair.both_healthy()
+    assert resynced_bytes(pair) == 0
+    fill(pair, range(7), b"e")
+    pair.same_bytes()
+
+
 # ---- writes
 
 

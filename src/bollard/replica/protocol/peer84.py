@@ -110,6 +110,9 @@ class Peer84:
         if volume.superblock is not None and volume.disk >= DiskState.INCONSISTENT:
             packet = as_uuids(side, device.peer.node_id, flags=flags)
             self.core.send(device.peer, packet, volume.number)
+        if flags & UuidFlag.SKIP_INITIAL_SYNC:
+            # A kernel takes it for granted that both are UpToDate from here on, and does not say so.
+            device.disk = DiskState.UP_TO_DATE
 
     def on_uuids(self, peer: Peer, number: int, packet: p.Uuids) -> None:
         """The peer's generations, at the handshake or because they have changed."""

@@ -52,6 +52,16 @@ def test_new_disks_are_synced_wholly_after_a_forced_promotion() -> None:
     assert world.on_disk(1, 5) == b"x" * BLOCK
 
 
+def test_new_disks_of_zeroes_can_do_without_a_first_sync() -> None:
+    world = pair(day0=False)
+    assert world.order(0, lambda tag: e.NewCurrentUuid(tag, 0, clear_bitmap=True)).code is a.Code.OK
+    assert world.cluster.run_until(world.healthy, 5.0)
+    assert all(world.core(node).peers[1 - node].devices[0].resynced_bytes == 0 for node in (0, 1))
+    promote(world, 1)
+    world.write(1, 3, b"x")
+    assert world.on_disk(0, 3) == b"x" * BLOCK
+
+
 @pytest.mark.parametrize("protocol", list(WireProtocol))
 def test_a_write_reaches_both_disks(protocol: WireProtocol) -> None:
     world = pair(protocol=protocol)
