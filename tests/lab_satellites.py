@@ -11,7 +11,7 @@ from bollard.domain.layers import ProviderKind
 from bollard.domain.resources import Tombstone
 from bollard.domain.seen import SeenResource
 from bollard.domain.targets import Target, TargetPool, TargetResource
-from bollard.lab.cluster import Lab, LabError, _socket_in
+from bollard.lab.cluster import Lab, LabError, socket_in
 from bollard.lab.network import control_address
 from bollard.satellite.channel import SocketChannel
 from bollard.wire.link import Welcome
@@ -132,7 +132,7 @@ class LabSatellites:
         return False
 
     async def _connect(self, node: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        sock = await asyncio.to_thread(_socket_in, self.lab.network.namespace)
+        sock = await asyncio.to_thread(socket_in, self.lab.network.namespace)
         sock.setblocking(False)
         try:
             await asyncio.get_running_loop().sock_connect(sock, (control_address(node), PORT))

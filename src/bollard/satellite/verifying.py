@@ -7,6 +7,7 @@ asking once it has the report, and a satellite that restarts in between verifies
 import msgspec
 
 from bollard.domain.ids import Key
+from bollard.domain.layers import ReplicationKind
 from bollard.domain.seen import SeenVerify
 from bollard.domain.targets import TargetReplication, TargetResource
 from bollard.satellite.host.base import Engine, HostError
@@ -95,6 +96,8 @@ class Verifying:
 def _is_ours(target: TargetResource) -> bool:
     replication = target.replication
     if replication is None or not replication.verify_request or not _has_disk(target):
+        return False
+    if replication.implementation is not ReplicationKind.USER:
         return False
     return all(peer.diskless or peer.node_id > replication.node_id for peer in replication.peers)
 

@@ -160,3 +160,12 @@ def test_nothing_moves_while_a_replica_is_incomplete() -> None:
     for _ in range(3):
         lab.tick()
     assert set(what_runs(lab).values()) == {USER}, "nobody has reported yet"
+
+
+def test_a_verify_of_what_the_kernel_runs_is_refused() -> None:
+    lab = lab_of("n1", "n2")
+    spawn(lab, "n1", "n2", value="drbd9")
+    lab.quiet()
+    with pytest.raises(Conflict, match="cannot be verified from here") as caught:
+        lab.run(c.VerifyDefinition(name="r1"))
+    assert "drbdadm verify r1" in caught.value.correction

@@ -14,7 +14,7 @@ from bollard.domain.commands import (
 )
 from bollard.domain.errors import Conflict, Exists, InUse, Invalid, Subject
 from bollard.domain.ids import DEFAULT_GROUP, ResourceName, key_of, resource_name
-from bollard.domain.layers import LayerKind, complete_stack, layer_kind
+from bollard.domain.layers import LayerKind, ReplicationKind, complete_stack, layer_kind
 from bollard.domain.procedures import Procedure, Verb
 from bollard.domain.props import Scope
 from bollard.domain.resources import ResourceDefinition
@@ -292,6 +292,14 @@ def _verify(command: VerifyDefinition, draft: Draft) -> Decision:
             f"'{found.name}' cannot be verified",
             cause=f"{len(complete)} complete replicas can be reached, and two are compared.",
             correction="Bring its nodes online and let them finish their resync.",
+        )
+    if any(resource.implementation is not ReplicationKind.USER for resource in disks):
+        raise Conflict(
+            Subject.LAYER_STACK,
+            found.name,
+            f"'{found.name}' cannot be verified from here",
+            cause="The kernel runs it on at least one node.",
+            correction=f"Use 'drbdadm verify {found.name}' on a node.",
         )
     draft.put(msgspec.structs.replace(found, verify_request=found.verify_request + 1))
     refs = entries.refs_of(definition=found.name)

@@ -13,7 +13,7 @@ from bollard.domain.ids import key_of
 from bollard.domain.layers import LayerKind, ReplicationKind
 from bollard.domain.seen import Problem
 from bollard.domain.steps import CreateMetadata, ResizeReplication
-from bollard.domain.targets import TargetResource
+from bollard.domain.targets import TargetPeer, TargetResource
 from bollard.planning.diff import fingerprint
 from bollard.satellite.host.base import BackingSeen, Cmd, Host, HostError, Kernel
 from bollard.satellite.host.running import Running
@@ -218,7 +218,7 @@ class _Kernel:
                 move = Cmd(("drbdmeta", *where, "internal", "check-resize"), timeout_s=_LONG_S)
                 await kernel.tool(move, target.name)
         if status is not None:
-            kernel.healing(status)
+            kernel.healing(status, missing=len(status.connections) < len(_linked(target)))
         adjust = ("drbdadm", "-c", file, "adjust", target.name)
         await kernel.tool(Cmd(adjust, timeout_s=_LONG_S, masked=_secrets(target)), target.name)
 
@@ -239,8 +239,11 @@ def _running(applied: _Applied, status: ResourceStatus | None, kernel: Kernel) -
     spec, kind = applied.spec, applied.kind
     if status is None:
         return Running(kind, spec, fingerprint="", broken=True)
-    missing = _lacks(spec, status) or kernel.heal_due(status)
-    problem = _problem(spec, status, kernel.split_brain(spec.name))
+    split = kernel.split_brain(spec.name)
+    lacks = _lacks(spec, status)
+    # After a split brain 8.4 forgets the link: it is tried again, but not at once each time.
+    missing = (lacks and not split) or kernel.heal_due(status, missing=lacks)
+    problem = _problem(spec, status, split)
     if kind is ReplicationKind.DRBD84:
         status = _named(spec, status)
     return Running(
@@ -262,6 +265,13 @@ def _lacks(spec: ResourceSpec, status: ResourceStatus) -> bool:
     return len(status.connections) < len(linked) or any(one.number not in volumes for one in spec.volumes)
 
 
+def _linked(target: TargetResource) -> list[TargetPeer]:
+    """The peers that it has a link to: two nodes without disks have none to each other."""
+    assert target.replication is not None, target.name
+    diskless = all(volume.gross_kib is None for volume in target.volumes)
+    return [peer for peer in target.replication.peers if not (diskless and peer.diskless)]
+
+
 def _could_promote(status: ResourceStatus) -> bool:
     return all(device.disk_state == "UpToDate" for device in status.devices) and not any(
         connection.peer_role == "Primary" for connection in status.connections
@@ -278,23 +288,18 @@ def _named(spec: ResourceSpec, status: ResourceStatus) -> ResourceStatus:
 
 
 def _problem(spec: ResourceSpec, status: ResourceStatus, split: frozenset[int]) -> Problem | None:
-    names = {peer.node_id: peer.name for peer in spec.peers}
-    for connection in status.connections:
-        if connection.connection_state != "StandAlone":
-            continue
-        peer = names.get(connection.peer_node_id, connection.name)
-        if len(spec.peers) == 1:
-            peer = spec.peers[0].name
-        if connection.peer_node_id in split:
-            return Problem(
-                message=f"'{spec.name}' here and on '{peer}' diverged (split brain)",
-                cause="Both were written while they could not reach each other.",
-                correction=f"Where changes shall be lost: drbdadm disconnect {spec.name}; drbdadm connect "
-                f"--discard-my-data {spec.name}. The other node connects again by itself.",
-                code="split-brain",
-            )
+    alone = [one.peer_node_id for one in status.connections if one.connection_state == "StandAlone"]
+    if split:
         return Problem(
-            message=f"The link of '{spec.name}' to '{peer}' gave up",
+            message=f"'{spec.name}' here and on '{_name_of(spec, min(split))}' diverged (split brain)",
+            cause="Both were written while they could not reach each other.",
+            correction=f"Where changes shall be lost: drbdadm disconnect {spec.name}; drbdadm connect "
+            f"--discard-my-data {spec.name}. The other node connects again by itself.",
+            code="split-brain",
+        )
+    if alone:
+        return Problem(
+            message=f"The link of '{spec.name}' to '{_name_of(spec, alone[0])}' gave up",
             cause="The kernel closed it after a refused handshake, or somebody disconnected it.",
             correction="It is tried again by itself; the kernel's log says why it was refused.",
             code="stand-alone",
@@ -310,6 +315,13 @@ def _problem(spec: ResourceSpec, status: ResourceStatus, split: frozenset[int]) 
                 code="disk-failed",
             )
     return None
+
+
+def _name_of(spec: ResourceSpec, node_id: int) -> str:
+    """Of a peer; DRBD 8.4 does not tell ids, and has only one."""
+    if len(spec.peers) == 1:
+        return spec.peers[0].name
+    return next((peer.name for peer in spec.peers if peer.node_id == node_id), str(node_id))
 
 
 def _decoded(content: bytes | None) -> _Applied | None:

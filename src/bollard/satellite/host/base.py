@@ -302,10 +302,10 @@ class Kernel(Protocol):
     def split_brain(self, name: str) -> frozenset[int]:
         """Node ids of the peers with which the kernel found data that diverged."""
 
-    def heal_due(self, status: ResourceStatus) -> bool:
-        """Whether a link that gave up shall be tried again now."""
+    def heal_due(self, status: ResourceStatus, *, missing: bool = False) -> bool:
+        """Whether a link that gave up, or that the kernel has forgotten, shall be tried again now."""
 
-    def healing(self, status: ResourceStatus) -> None:
+    def healing(self, status: ResourceStatus, *, missing: bool = False) -> None:
         """A new attempt at its links begins."""
 
     def forget(self, name: str) -> None:

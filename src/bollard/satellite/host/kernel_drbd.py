@@ -30,6 +30,7 @@ HEAL_MAX_S: Final = 300.0
 INCLUDE: Final = "/etc/drbd.d/bollard-resources.res"
 _PROC: Final = "/proc/drbd"
 _QUICK_S: Final = 30.0
+_MISSING: Final = -1
 _SECTIONS: Final = {
     "Resource": ("resource-options",),
     "Net": ("net-options", "new-peer"),
@@ -119,24 +120,25 @@ class KernelDrbd:
         """Node ids of the peers with which the kernel found data that diverged."""
         return self._model.split_brain(name)
 
-    def heal_due(self, status: ResourceStatus) -> bool:
-        """Whether a link that gave up shall be tried again now; ever more slowly while that fails."""
-        due = False
-        for connection in status.connections:
-            key = (status.name, connection.peer_node_id)
-            if connection.connection_state == "StandAlone":
-                due |= self._attempts.get(key, (0, float("-inf")))[1] <= self._now()
-            elif connection.connection_state == "Connected":
-                self._attempts.pop(key, None)
-        return due
+    def heal_due(self, status: ResourceStatus, *, missing: bool = False) -> bool:
+        """Whether a link that gave up shall be tried again now; ever more slowly while that fails.
 
-    def healing(self, status: ResourceStatus) -> None:
+        `missing`: the kernel has forgotten a link, as 8.4 does with one that it gave up.
+        """
+        if any(one.connection_state == "Connected" for one in status.connections):
+            for connection in status.connections:
+                if connection.connection_state == "Connected":
+                    self._attempts.pop((status.name, connection.peer_node_id), None)
+            if not missing:
+                self._attempts.pop((status.name, _MISSING), None)
+        never = (0, float("-inf"))
+        return any(self._attempts.get(key, never)[1] <= self._now() for key in _given_up(status, missing))
+
+    def healing(self, status: ResourceStatus, *, missing: bool = False) -> None:
         """A new attempt at its links begins."""
-        for connection in status.connections:
-            if connection.connection_state == "StandAlone":
-                key = (status.name, connection.peer_node_id)
-                count = self._attempts.get(key, (0, 0.0))[0] + 1
-                self._attempts[key] = (count, self._now() + min(HEAL_MAX_S, 5.0 * 2 ** min(count, 8)))
+        for key in _given_up(status, missing):
+            count = self._attempts.get(key, (0, 0.0))[0] + 1
+            self._attempts[key] = (count, self._now() + min(HEAL_MAX_S, 5.0 * 2 ** min(count, 8)))
 
     def forget(self, name: str) -> None:
         """The resource is gone."""
@@ -247,3 +249,9 @@ class KernelDrbd:
         content = f'# Written by Bollard.\ninclude "{self.folder}/*.res";\n'.encode()
         if await self._files.read(self._include) != content:
             await self._files.write(self._include, content, 0o644)
+
+
+def _given_up(status: ResourceStatus, missing: bool) -> list[tuple[str, int]]:
+    """Keys of the links that are not tried by the kernel."""
+    alone = [one.peer_node_id for one in status.connections if one.connection_state == "StandAlone"]
+    return [(status.name, peer) for peer in (*alone, *([_MISSING] if missing else []))]

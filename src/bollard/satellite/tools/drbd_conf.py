@@ -50,6 +50,8 @@ _ELSEWHERE: Final = "/dev/drbd/this/is/not/used"
 _BARE: Final = re.compile(r"[A-Za-z0-9./_-]{1,64}")
 _TEXT_MAX: Final = 255
 _AUTH: Final = "sha1"
+_NOBODY_ID: Final = 31
+_NOBODY_PORT: Final = 1
 
 
 class ConfError(ValueError):
@@ -90,11 +92,11 @@ def render9(target: TargetResource, paths: Mapping[int, str], *, host: str, allo
 
 
 def render84(target: TargetResource, paths: Mapping[int, str], *, host: str, allowed: Allowed) -> Rendered:
-    """DRBD 8.4's file, for exactly two nodes with disks. Raises ConfError."""
+    """DRBD 8.4's file, for two nodes with disks, or for one whose peer is not made yet. Raises ConfError."""
     replication = _replication(target)
-    if len(replication.peers) != 1 or replication.peers[0].diskless or _is_diskless(target):
-        raise ConfError("DRBD 8.4 replicates between exactly two nodes that both have a disk")
-    (peer,) = replication.peers
+    if len(replication.peers) > 1 or any(one.diskless for one in replication.peers) or _is_diskless(target):
+        raise ConfError("DRBD 8.4 replicates between two nodes that both have a disk, and no more")
+    peer = replication.peers[0] if replication.peers else _nobody(replication.address)
     keep = _Keep(allowed)
     merged = replication.options | peer.options
     replication = msgspec.structs.replace(replication, options=merged)
@@ -140,6 +142,12 @@ class _Keep:
         if fencing and "Net/fencing" in options:
             lines.append(f"fencing {options['Net/fencing']};")
         return _block(word, lines) if lines else []
+
+
+def _nobody(address: str) -> TargetPeer:
+    """Stands for the peer that is not there yet: the grammar wants one. Nothing answers at its address."""
+    loopback = "::1" if ":" in address else "127.0.0.1"
+    return TargetPeer(NodeName("no-peer-yet"), _NOBODY_ID, loopback, _NOBODY_PORT)
 
 
 def _net(keep: _Keep, replication: TargetReplication) -> list[str]:

@@ -49,7 +49,6 @@ class _Connection:
     def __init__(self) -> None:
         self.fields: dict[str, str] = {}
         self.volumes: dict[int, dict[str, str]] = {}
-        self.split_brain = False
 
 
 class _Resource:
@@ -57,6 +56,8 @@ class _Resource:
         self.fields: dict[str, str] = {}
         self.devices: dict[int, dict[str, str]] = {}
         self.connections: dict[int, _Connection] = {}
+        self.split: set[int] = set()
+        """Peers whose data diverged: 8.4 forgets a connection that is given up, this does not."""
 
 
 class KernelModel:
@@ -95,10 +96,10 @@ class KernelModel:
         if fresh is None:
             return
         self._resources[name] = fresh
-        for peer, connection in fresh.connections.items():
-            known = old.connections.get(peer) if old is not None else None
-            connected = connection.fields.get("connection") == "Connected"
-            connection.split_brain = known is not None and known.split_brain and not connected
+        connected = {
+            peer for peer, one in fresh.connections.items() if one.fields.get("connection") == "Connected"
+        }
+        fresh.split = (old.split if old is not None else set()) - connected
 
     def status(self, name: str) -> ResourceStatus | None:
         """A resource as `drbdsetup status` tells it; None when the kernel has none of that name."""
@@ -125,7 +126,7 @@ class KernelModel:
         resource = self._resources.get(name)
         if resource is None:
             return frozenset()
-        return frozenset(peer for peer, one in resource.connections.items() if one.split_brain)
+        return frozenset(resource.split)
 
     def _destroy(self, event: KernelEvent) -> None:
         resource = self._resources.get(event.name)
@@ -153,10 +154,7 @@ class KernelModel:
         resource = self._resources.get(event.name)
         if resource is None or event.action != "call" or event.fields.get("helper") != _SPLIT_BRAIN:
             return
-        named = "peer-node-id" in event.fields
-        for peer, connection in resource.connections.items():
-            if not named or peer == _peer(event):
-                connection.split_brain = True
+        resource.split |= {_peer(event)} if "peer-node-id" in event.fields else set(resource.connections)
 
     def _merge(self, event: KernelEvent) -> None:
         resource = self._resources.setdefault(event.name, _Resource())
@@ -169,7 +167,7 @@ class KernelModel:
                 connection = resource.connections.setdefault(_peer(event), _Connection())
                 connection.fields |= event.fields
                 if connection.fields.get("connection") == "Connected":
-                    connection.split_brain = False
+                    resource.split.discard(_peer(event))
             case "peer-device":
                 connection = resource.connections.setdefault(_peer(event), _Connection())
                 fields = connection.volumes.setdefault(_volume(event), {})

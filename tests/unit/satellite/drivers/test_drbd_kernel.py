@@ -67,10 +67,13 @@ class FakeKernel:
     def split_brain(self, name: str) -> frozenset[int]:
         return self.split if name in self.there else frozenset()
 
-    def heal_due(self, status: ResourceStatus) -> bool:
-        return self.due and any(one.connection_state == "StandAlone" for one in status.connections)
+    def heal_due(self, status: ResourceStatus, *, missing: bool = False) -> bool:
+        return self.due and (
+            missing or any(one.connection_state == "StandAlone" for one in status.connections)
+        )
 
-    def healing(self, status: ResourceStatus) -> None:
+    def healing(self, status: ResourceStatus, *, missing: bool = False) -> None:
+        assert not missing or len(status.connections) == 0
         self.begun += status.name in self.there
 
     def forget(self, name: str) -> None:
@@ -217,7 +220,7 @@ def test_what_cannot_be_run_is_refused(
         one = target(wanted)
         assert one.replication is not None
         if code == "drbd-config":
-            one = replace(one, replication=replace(one.replication, peers=()))
+            one = replace(one, replication=replace(one.replication, peers=one.replication.peers * 2))
         with pytest.raises(HostError) as caught:
             await node.open(one, path)
         assert caught.value.code == code
@@ -304,6 +307,7 @@ def test_trouble_is_named_with_the_next_step() -> None:
         assert running.problem is not None
         assert running.problem.code == "split-brain"
         assert "'beta'" in running.problem.message
+        node.kernel.split = frozenset()
         node.kernel.there["r"] = replace(UP, devices=[DeviceStatus(0, 1000, "Diskless")])
         (running,) = await node.driver.observe(node.host)
         assert running.problem is not None

@@ -228,5 +228,8 @@ def test_a_link_that_gave_up_is_tried_ever_more_slowly() -> None:
         assert healed is not None
         assert not kernel.heal_due(healed)
         assert kernel.heal_due(status), "a new trouble is tried at once"
+        assert kernel.heal_due(healed, missing=True)
+        kernel.healing(healed, missing=True)
+        assert not kernel.heal_due(healed, missing=True)
 
     on_virtual_time(body)

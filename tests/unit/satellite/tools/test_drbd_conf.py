@@ -83,14 +83,15 @@ def accepted(rendered: Rendered, tmp_path: Path, program: str) -> None:
 
 
 @pytest.mark.tool
-@pytest.mark.parametrize("peers", [(PEER,), (PEER, CLIENT), (PEER, CLIENT, TWO_PATHS)])
+@pytest.mark.parametrize("peers", [(), (PEER,), (PEER, CLIENT), (PEER, CLIENT, TWO_PATHS)])
 def test_drbdadm_reads_the_file_for_9(peers: tuple[TargetPeer, ...], tmp_path: Path) -> None:
     accepted(render9(target(*peers), PATHS, host="alpha", allowed={}), tmp_path, "drbdadm")
 
 
 @pytest.mark.tool
-def test_drbdadm_reads_the_file_for_84(tmp_path: Path) -> None:
-    rendered = render84(target(PEER), PATHS, host="alpha", allowed=OPTIONS_84)
+@pytest.mark.parametrize("peers", [(), (PEER,)])
+def test_drbdadm_reads_the_file_for_84(peers: tuple[TargetPeer, ...], tmp_path: Path) -> None:
+    rendered = render84(target(*peers), PATHS, host="alpha", allowed=OPTIONS_84)
     accepted(rendered, tmp_path, "/lib/drbd/drbdadm-84")
 
 
@@ -113,9 +114,9 @@ def test_a_diskless_node_has_no_backing_and_no_link_to_another() -> None:
     assert "size" not in text
 
 
-@pytest.mark.parametrize("peers", [(), (PEER, TWO_PATHS), (CLIENT,)])
+@pytest.mark.parametrize("peers", [(PEER, TWO_PATHS), (CLIENT,)])
 def test_84_has_two_nodes_with_disks(peers: tuple[TargetPeer, ...]) -> None:
-    with pytest.raises(ConfError, match="exactly two nodes"):
+    with pytest.raises(ConfError, match="two nodes that both have a disk"):
         render84(target(*peers), PATHS, host="alpha", allowed=OPTIONS_84)
 
 
