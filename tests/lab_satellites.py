@@ -103,7 +103,10 @@ class LabSatellites:
                 await self.controllers[node].until(there, limit_s)
             except TimeoutError:
                 log = (await self.run(node, "tail", "-n", "30", _LOG)).stdout
-                raise AssertionError(f"node{node}: {self.seen(node, name)}\n{log}") from None
+                others = "\n".join(
+                    f"node{other}: {self.seen(other, name)}" for other in self.controllers if other != node
+                )
+                raise AssertionError(f"node{node}: {self.seen(node, name)}\n{others}\n{log}") from None
 
     async def gone(self, uuid: str, *nodes: int) -> None:
         """These nodes report the tombstone carried out."""
