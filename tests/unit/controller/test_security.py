@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from bollard.cli.main import run
 from unit.controller.test_app import PROGRAM, Running, running
@@ -150,14 +151,9 @@ def test_a_client_certificate_is_a_key_until_it_is_revoked(tmp_path: Path) -> No
         assert _https(secure, context, "POST", "/v1/nodes", {"name": "n1"}) == 403
         name = {"resource_definition": {"name": "r1"}}
         assert _https(secure, context, "POST", "/v1/resource-definitions", name) == 201
-        serial = subprocess.run(
-            ["openssl", "x509", "-noout", "-serial", "-in", str(tmp_path / "ci.pem")],
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.partition("=")[2]
+        serial = f"{x509.load_pem_x509_certificate(pem.encode()).serial_number:X}"
         subprocess.run(
-            [*PROGRAM, "ca", "revoke", serial.strip(), "--state-dir", str(state)],
+            [*PROGRAM, "ca", "revoke", serial, "--state-dir", str(state)],
             check=True,
             capture_output=True,
         )
