@@ -1,11 +1,11 @@
-# The only doors: setup, check, test, demo, sim, bench. CI calls the same recipes.
+# The only doors: setup, check, test, lab, demo, sim, bench. CI calls the same recipes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JOBS ?= 2
 
-.PHONY: setup check test demo sim bench clean
+.PHONY: setup check test demo sim bench lab clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +24,9 @@ check: $(READY)
 
 test: $(READY)
 	$(BIN)/pytest -q -n $(JOBS) --dist worksteal
+
+lab: $(READY)
+	$(BIN)/pytest -q -m lab
 
 demo: $(READY)
 	$(BIN)/bollard demo

@@ -27,6 +27,12 @@ def _sim(_context: Context, options: argparse.Namespace) -> int:
     return run([*words, *(["--wide"] if options.wide else ()), *(["--story"] if options.story else ())])
 
 
+def _lab(_context: Context, options: argparse.Namespace) -> int:
+    from bollard.lab.main import run  # noqa: PLC0415  # only root has a use for it
+
+    return run(options.nodes, options.disks, options.disk_size >> 10, options.memory >> 10)
+
+
 def _completion(context: Context, options: argparse.Namespace) -> int:
     script = bash_script if options.shell == "bash" else zsh_script
     context.show.line(script("bollard").rstrip())
@@ -160,6 +166,25 @@ TOOLS: tuple[Noun | Verb, ...] = (
             arg("--histories", type=int, default=1, help="how many"),
             arg("--wide", action="store_true", help="also evacuate nodes, verify, and use thick files"),
             arg("--story", action="store_true", help="print all that happens"),
+        ),
+    ),
+    Noun(
+        ("lab",),
+        "clusters of real kernels on this machine",
+        (
+            Verb(
+                ("up",),
+                "boot User Mode Linux nodes with satellites and a controller, until the input ends (root)",
+                _lab,
+                (
+                    arg("--nodes", type=int, default=2, choices=range(1, 10), metavar="N"),
+                    arg(
+                        "--disks", type=int, default=2, choices=range(1, 10), metavar="N", help="of each node"
+                    ),
+                    arg("--disk-size", type=parse_kib, default="4G", help="of each disk, sparse"),
+                    arg("--memory", type=parse_kib, default="512M", help="of each node"),
+                ),
+            ),
         ),
     ),
     Verb(("completion",), "print a completion script", _completion, (arg("shell", choices=("bash", "zsh")),)),

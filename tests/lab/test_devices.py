@@ -1,0 +1,64 @@
+"""Bare disks of a real kernel: offered, made into pools with and without RAID, refused once they are used."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from bollard.lab.satellites import LabCluster
+from lab_cluster import cluster, define, lacking, place, volume, wait_ready
+
+_LACKING = lacking("lvcreate", "thin_check", "mdadm")
+pytestmark = [pytest.mark.lab, pytest.mark.skipif(bool(_LACKING), reason=_LACKING)]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabCluster]:
+    root = tmp_path_factory.mktemp("devices")
+    load = ("dm-thin-pool", "raid1", "loop")
+    with cluster(root, nodes=1, disks=5, disk_mib=1100, load=load) as made:
+        yield made
+
+
+def _offered(lab: LabCluster) -> set[str]:
+    return {one["device"] for one in lab.call("GET", "/v1/physical-storage/node1")}
+
+
+def _make(lab: LabCluster, kind: str, name: str, *devices: str, **more: object) -> list[dict[str, object]]:
+    body = {
+        "provider_kind": kind,
+        "device_paths": list(devices),
+        "pool_name": name,
+        "with_storage_pool": {"name": name},
+        **more,
+    }
+    answer: list[dict[str, object]] = lab.call("POST", "/v1/physical-storage/node1", body, ok=False)
+    return answer
+
+
+def test_disks_become_pools_and_are_offered_no_more(lab: LabCluster) -> None:
+    lab.lab.exec(1, "mkfs.ext4", "-q", "/dev/ubdf")
+    assert {"/dev/ubdb", "/dev/ubdc", "/dev/ubdd", "/dev/ubde"} <= _offered(lab)
+    assert "/dev/ubdf" not in _offered(lab)
+    answer = _make(lab, "LVM_THIN", "fast", "/dev/ubdb")
+    assert all(int(str(entry["ret_code"])) > 0 for entry in answer), answer
+    assert "/dev/ubdb" not in _offered(lab)
+    define(lab, "one", "STORAGE")
+    place(lab, "one", 1, "fast")
+    wait_ready(lab, "one", 1)
+    assert volume(lab, "one", 1)["device_path"] == "/dev/linstor_fast/one_00000"
+
+    answer = _make(lab, "LVM", "mirror", "/dev/ubdc", "/dev/ubdd", raid_level="RAID1")
+    assert all(int(str(entry["ret_code"])) > 0 for entry in answer), answer
+    assert "raid1" in lab.lab.exec(1, "cat", "/proc/mdstat")
+    assert _offered(lab).isdisjoint({"/dev/ubdc", "/dev/ubdd"})
+
+
+def test_what_is_used_or_carries_something_is_refused_before_it_is_touched(lab: LabCluster) -> None:
+    before = lab.lab.exec(1, "dd", "if=/dev/ubdf", "bs=1M", "count=1", "status=none").strip()
+    for path, why in (("/dev/ubdf", "signature of ext4"), ("/dev/nope", "no block device")):
+        answer = _make(lab, "LVM", "never", "/dev/ubde", path)
+        assert why in str(answer), answer
+        assert "/dev/ubde" in _offered(lab), "it was not touched"
+    assert lab.lab.exec(1, "dd", "if=/dev/ubdf", "bs=1M", "count=1", "status=none").strip() == before
+    answer = _make(lab, "LVM", "linstor_fast", "/dev/ubde")
+    assert "already" in str(answer), answer
