@@ -32,6 +32,7 @@ from bollard.domain.steps import (
     GrowBacking,
     GrowLayers,
     LowerLayers,
+    MakeFileSystem,
     RaiseLayers,
     RemoveBacking,
     RemoveExport,
@@ -159,6 +160,11 @@ def carried_out(local: Local, step: Step) -> Local:
             assert isinstance(step, RaiseLayers) or len(old.layers) == len(layers), "grown while closed"
             made = tuple(layer.kind for layer in layers)
             backings[volume.uuid] = msgspec.structs.replace(old, layers=layers, made=made, active=True)
+        case MakeFileSystem():
+            (volume,) = (one for one in step.target.volumes if one.number == step.number)
+            old = backings[volume.uuid]
+            assert not old.filesystem, "a file system over another"
+            backings[volume.uuid] = msgspec.structs.replace(old, filesystem=True)
         case LowerLayers():
             old = backings[step.volume_uuid]
             assert step.volume_uuid not in served, "closed while it is served"

@@ -53,6 +53,27 @@ def test_disks_become_pools_and_are_offered_no_more(lab: LabCluster) -> None:
     assert _offered(lab).isdisjoint({"/dev/ubdc", "/dev/ubdd"})
 
 
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_a_plain_volume_gets_its_file_system_and_keeps_it(lab: LabCluster, kind: str) -> None:
+    name = f"with-{kind}"
+    define(lab, name, "STORAGE", sizes=(327680,))
+    given = {"FileSystem/Type": kind, "FileSystem/User": "33", "FileSystem/Group": "34"}
+    lab.call("PUT", f"/v1/resource-definitions/{name}", {"override_props": given})
+    place(lab, name, 1, "fast")
+    wait_ready(lab, name, 1)
+    path = volume(lab, name, 1)["device_path"]
+    tools = ("blkid", "-p", "-o", "value", "-s", "UUID", path)
+    uuid = lab.lab.exec(1, *tools)
+    lab.lab.exec(1, "sh", "-c", f"modprobe {kind}; mkdir -p /mnt/x && mount -t {kind} {path} /mnt/x")
+    assert lab.lab.exec(1, "stat", "-c", "%u:%g", "/mnt/x").strip() == "33:34"
+    lab.lab.exec(1, "umount", "/mnt/x")
+    lab.stop_satellite(1)
+    lab.start_satellite(1)
+    lab.wait_online(1)
+    wait_ready(lab, name, 1)
+    assert lab.lab.exec(1, *tools) == uuid
+
+
 def test_what_is_used_or_carries_something_is_refused_before_it_is_touched(lab: LabCluster) -> None:
     before = lab.lab.exec(1, "dd", "if=/dev/ubdf", "bs=1M", "count=1", "status=none").strip()
     for path, why in (("/dev/ubdf", "signature of ext4"), ("/dev/nope", "no block device")):

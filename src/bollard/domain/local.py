@@ -29,6 +29,8 @@ class LocalBacking(msgspec.Struct, frozen=True, omit_defaults=True):
     moved yet, a damaged block) must never lead to fresh metadata over good data."""
     made: tuple[LayerKind, ...] = ()
     """The device layers that were made on it once, by such marks, the lowest first."""
+    filesystem: bool = False
+    """Whether it got its first file system, or was found to hold data, by such a mark."""
     layers: tuple[LocalLayer, ...] = ()
     """The device layers that are open on it now, the lowest first."""
     block: bool = False

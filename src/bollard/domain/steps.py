@@ -122,6 +122,13 @@ class GrowLayers(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     number: int
 
 
+class MakeFileSystem(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Give a volume without replication its first file system, unless its device holds anything."""
+
+    target: TargetResource
+    number: int
+
+
 class LowerLayers(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     """Close the device layers of a volume, the highest first, then deactivate its storage: it is free."""
 
@@ -199,6 +206,7 @@ Step = (
     | RestoreBacking
     | RaiseLayers
     | GrowLayers
+    | MakeFileSystem
     | LowerLayers
     | CreateMetadata
     | ConfigureReplication

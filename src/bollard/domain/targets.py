@@ -88,6 +88,8 @@ class TargetVolume(msgspec.Struct, frozen=True, omit_defaults=True):
     """Whether what its storage grows by reads as zeroes on every node, so that it needs no sync."""
     storage: Props = {}
     """Effective properties `StorDriver/...`, keys without that namespace: for when storage is made."""
+    filesystem: Props = {}
+    """Effective properties `FileSystem/...`, likewise, of a plain block device that shall get one once."""
     props: Props = {}
 
     @property

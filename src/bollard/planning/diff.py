@@ -20,6 +20,7 @@ from bollard.domain.steps import (
     GrowBacking,
     GrowLayers,
     LowerLayers,
+    MakeFileSystem,
     RaiseLayers,
     RemoveBacking,
     RemoveExport,
@@ -71,7 +72,9 @@ def fingerprint(target: TargetResource) -> str:
     from), and what is a request rather than a configuration (an online verify, a snapshot), is left out.
     """
     volumes = tuple(
-        msgspec.structs.replace(volume, current_gi=None, layers=(), storage={}, zeroed=True, restore=None)
+        msgspec.structs.replace(
+            volume, current_gi=None, layers=(), storage={}, filesystem={}, zeroed=True, restore=None
+        )
         for volume in target.volumes
     )
     replication = target.replication
@@ -304,7 +307,12 @@ def _export_steps(
     """A served volume for each; none where all are block devices, which are used as they are."""
     if target.volumes and all(volume.device for volume in target.volumes):
         mine = engine is not None and engine.uuid == target.uuid and not engine.replicated
-        return [RemoveExport(target.name, target.uuid)] if mine else []
+        stop: list[Step] = [RemoveExport(target.name, target.uuid)] if mine else []
+        return stop + [
+            MakeFileSystem(target, volume.number)
+            for volume in target.volumes
+            if volume.filesystem and ((one := there.get(volume.uuid)) is None or not one.filesystem)
+        ]
     served = {volume.number: volume for volume in engine.volumes} if engine is not None else {}
     changed = any(
         (now := served.get(volume.number)) is None

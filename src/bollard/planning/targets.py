@@ -191,6 +191,7 @@ def _target_volume(
         layers=layers,
         block=resource.diskful and sizes.block_device(provider),
         zeroed=not resource.diskful or _zeroed(cluster, definition, volume.number),
+        filesystem=_filesystem(cluster, definition, resource, volume),
         storage=_storage(cluster, definition, resource, volume) if resource.diskful else {},
         props=props.drbd_options(maps[0], maps[2], maps[3], sections=("Disk",)),
     )
@@ -251,6 +252,19 @@ def _zeroed(cluster: Cluster, definition: ResourceDefinition, number: int) -> bo
         if resource.diskful and on_node.number == number
     )
     return all(pool is None or sizes.zero_filled(pool.provider) for pool in pools)
+
+
+def _filesystem(
+    cluster: Cluster, definition: ResourceDefinition, resource: Resource, volume: VolumeDefinition
+) -> Props:
+    """R > VD > VG > RD > RG; only of a volume whose block device is used as it is."""
+    if not resource.diskful or LayerKind.DRBD in resource.layer_stack:
+        return {}
+    _, of_resource, of_volume, of_template, of_definition, of_group, *_ = effective.volume_maps(
+        cluster, definition, resource, volume
+    )
+    found = props.under(of_resource, of_volume, of_template, of_definition, of_group, prefix="FileSystem/")
+    return found if found.get("Type") else {}
 
 
 def _storage(

@@ -15,6 +15,7 @@ from bollard.domain.steps import (
     GrowBacking,
     GrowLayers,
     LowerLayers,
+    MakeFileSystem,
     RaiseLayers,
     RemoveBacking,
     RemoveExport,
@@ -28,6 +29,7 @@ from bollard.domain.steps import (
 from bollard.domain.targets import TargetPool, TargetResource
 from bollard.satellite import layering
 from bollard.satellite.drivers import PROVIDERS, REPLICATION, Provider
+from bollard.satellite.host import filesystems
 from bollard.satellite.host.base import BackingSeen, Host, HostError, Marks
 from bollard.satellite.sight import Sight
 
@@ -62,6 +64,8 @@ async def apply(step: Step, pools: Pools, sight: Sight, host: Host) -> bool:
                 cause=f"Pools of the kind of '{step.pool}' only grow volumes.",
                 name=step.resource,
             )
+        case MakeFileSystem():
+            return await _filesystem(step, pools, host)
         case RaiseLayers() | GrowLayers() | LowerLayers():
             return await _layer_step(step, pools, host)
         case CreateMetadata():
@@ -118,6 +122,21 @@ async def _layer_step(step: RaiseLayers | GrowLayers | LowerLayers, pools: Pools
             beside = await _backing(name, layer.pool, layer.companion_uuid, pools, host)
             companions[layer.kind] = await keeper.activate(beside, host, block=True)
     await layering.raise_(volume, backing, companions, (provider, pool), host)
+    return True
+
+
+async def _filesystem(step: MakeFileSystem, pools: Pools, host: Host) -> bool:
+    """What is marked as being made was cut; anything else that is found there is somebody's data."""
+    (volume,) = (one for one in step.target.volumes if one.number == step.number)
+    pool, provider = pool_of(volume.pool, pools)
+    backing = await _backing(step.target.name, volume.pool, volume.uuid, pools, host)
+    if len(backing.layers) < len(volume.layers):
+        return False
+    path = backing.top if backing.layers else await provider.activate(backing, host, block=True)
+    if backing.filesystem == "making" or await filesystems.empty(host, path):
+        await provider.mark(backing, pool, Marks(filesystem="making"), host)
+        await filesystems.make(host, path, volume.filesystem)
+    await provider.mark(backing, pool, Marks(filesystem="made"), host)
     return True
 
 

@@ -17,6 +17,7 @@ from bollard.domain.steps import (
     GrowBacking,
     GrowLayers,
     LowerLayers,
+    MakeFileSystem,
     RaiseLayers,
     RemoveBacking,
     RemoveExport,
@@ -305,6 +306,16 @@ def test_plain_block_devices_are_used_as_they_are() -> None:
     assert diff(idle, (), Local(NAME, (asleep,))) == ()
 
 
+def test_a_plain_volume_gets_its_file_system_once() -> None:
+    one = msgspec.structs.replace(on_device(volume(0, "v0")), filesystem={"Type": "ext4"})
+    target = resource("r1", one, replicated=False)
+    assert words(diff(target, (), Local(NAME))) == ["CreateBacking", "MakeFileSystem"]
+    backing = LocalBacking("thin", 0, Uuid("v0"), 10280, block=True)
+    assert words(diff(target, (), Local(NAME, (backing,)))) == ["MakeFileSystem"]
+    marked = msgspec.structs.replace(backing, filesystem=True)
+    assert diff(target, (), Local(NAME, (marked,))) == ()
+
+
 def test_growth_is_clean_only_where_it_reads_as_zeroes() -> None:
     target = resource("r1", volume(0, "v0"))
     local = settled(target, (), Local(NAME))
@@ -427,6 +438,7 @@ STEP_KINDS = (
     GrowBacking,
     GrowLayers,
     LowerLayers,
+    MakeFileSystem,
     RaiseLayers,
     RemoveBacking,
     RemoveExport,
@@ -441,4 +453,4 @@ def test_steps_can_be_stored_and_read_back() -> None:
     steps = diff(resource("r2", volume(0, "w0", 20480)), (stone("r1", "v0"),), local)
     decoder = msgspec.json.Decoder(tuple[Step, ...])
     assert decoder.decode(msgspec.json.encode(steps)) == steps
-    assert len(STEP_KINDS) == 13
+    assert len(STEP_KINDS) == 14

@@ -119,6 +119,8 @@ class BackingSeen(msgspec.Struct, frozen=True):
     """Those open on it, the lowest first."""
     problem: Problem | None = None
     """What is wrong with it, although it can be used."""
+    filesystem: str = ""
+    """As in Marks."""
 
     @property
     def top(self) -> str:
@@ -133,6 +135,8 @@ class Marks(msgspec.Struct, frozen=True):
     """DRBD metadata was written on it."""
     made: tuple[LayerKind, ...] = ()
     """These device layers were made on it, the lowest first."""
+    filesystem: str = ""
+    """`making` while its first file system is made, `made` when that is done or not needed."""
 
 
 class LayerMark(msgspec.Struct, frozen=True):

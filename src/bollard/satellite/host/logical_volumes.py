@@ -131,6 +131,7 @@ def _backing(pool: str, row: LogicalVolume, tags: Tags, unit_kib: int) -> Backin
         complete=not tags.unfinished,
         metadata=tags.metadata,
         made=tags.layers,
+        filesystem=tags.filesystem == "made",
         block=True,
         active=bool(row.device),
         unit_kib=unit_kib,
@@ -143,7 +144,15 @@ def _backing(pool: str, row: LogicalVolume, tags: Tags, unit_kib: int) -> Backin
             correction="Look at its disks; 'lvs -a -o +devices,lv_health_status' shows them.",
             code="volume-damaged",
         )
-    return BackingSeen(tags.resource, row.path, row.allocated_kib, local, device=row.device, problem=problem)
+    return BackingSeen(
+        tags.resource,
+        row.path,
+        row.allocated_kib,
+        local,
+        device=row.device,
+        problem=problem,
+        filesystem=tags.filesystem,
+    )
 
 
 async def find(
@@ -316,7 +325,10 @@ async def mark(backing: BackingSeen, pool: TargetPool, marks: Marks, host: Host,
     """Remember what the layers above have made."""
     row, tags = await _needed(pool, host, backing.resource, backing.local.volume_uuid, thin=thin)
     wanted = msgspec.structs.replace(
-        tags, metadata=tags.metadata or marks.metadata, layers=marks.made or tags.layers
+        tags,
+        metadata=tags.metadata or marks.metadata,
+        layers=marks.made or tags.layers,
+        filesystem=marks.filesystem or tags.filesystem,
     )
     await write_tags(row, tags, wanted, host)
 

@@ -92,9 +92,17 @@ def _backing(pool: str, path: str, owner: Owner, file: FileSeen | None) -> Backi
         complete=owner.made,
         metadata=owner.metadata,
         made=owner.layers,
+        filesystem=owner.filesystem == "made",
     )
     allocated_kib = file.allocated_bytes // KIB if file is not None else 0
-    return BackingSeen(owner.resource, path, allocated_kib, local, device=LOOP if owner.loop else "")
+    return BackingSeen(
+        owner.resource,
+        path,
+        allocated_kib,
+        local,
+        device=LOOP if owner.loop else "",
+        filesystem=owner.filesystem,
+    )
 
 
 async def create(files: Files, pool: TargetPool, step: CreateBacking, *, thick: bool) -> bool:
@@ -164,7 +172,10 @@ async def mark(files: Files, backing: BackingSeen, marks: Marks) -> None:
     """Remember what the layers above have made, after they wrote it durably."""
     owner = await owner_of(files, backing.path)
     marked = msgspec.structs.replace(
-        owner, metadata=owner.metadata or marks.metadata, layers=marks.made or owner.layers
+        owner,
+        metadata=owner.metadata or marks.metadata,
+        layers=marks.made or owner.layers,
+        filesystem=marks.filesystem or owner.filesystem,
     )
     if marked != owner:
         await files.write(marker_name(backing.path), encode_owner(marked))

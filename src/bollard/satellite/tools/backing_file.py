@@ -40,6 +40,8 @@ class Owner(msgspec.Struct, frozen=True, omit_defaults=True):
     """Whether DRBD metadata was written on it."""
     layers: tuple[LayerKind, ...] = ()
     """Device layers that were made on it, the lowest first."""
+    filesystem: str = ""
+    """`making` while its first file system is made, `made` afterwards."""
     loop: bool = False
     """Whether a loop device may be attached to it."""
     format: int = 1

@@ -150,6 +150,7 @@ class Tags(msgspec.Struct, frozen=True):
     """Of a snapshot: of the volume when it was taken."""
     metadata: bool = False
     layers: tuple[LayerKind, ...] = ()
+    filesystem: str = ""
     unfinished: bool = False
     """Its content means nothing yet."""
     growing_kib: int = 0
@@ -168,6 +169,7 @@ def encode_tags(tags: Tags) -> tuple[str, ...]:
         "size": str(tags.size_kib) if tags.size_kib else "",
         "layers": "+".join(tags.layers),
         "metadata": "yes" if tags.metadata else "",
+        "filesystem": tags.filesystem,
         "unfinished": "yes" if tags.unfinished else "",
         "growing": str(tags.growing_kib) if tags.growing_kib else "",
     }
@@ -194,6 +196,7 @@ def decode_tags(text: str) -> Tags | None:
             size_kib=int(words.get("size", "0")),
             metadata="metadata" in words,
             layers=tuple(LayerKind(word) for word in words.get("layers", "").split("+") if word),
+            filesystem=words.get("filesystem", ""),
             unfinished="unfinished" in words,
             growing_kib=int(words.get("growing", "0")),
         )
