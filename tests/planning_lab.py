@@ -43,7 +43,7 @@ from bollard.domain.steps import (
     Step,
     TakeSnapshot,
 )
-from bollard.domain.targets import SnapshotStage, TargetResource
+from bollard.domain.targets import SnapshotStage, TargetResource, TargetVolume
 from bollard.planning.bootstrap import initial_records
 from bollard.planning.decide import decide
 from bollard.planning.diff import diff, fingerprint, finished
@@ -106,6 +106,10 @@ class Machine:
                 self.complete.add(step.volume_uuid)
 
 
+def _volume_of(step: RaiseLayers | GrowLayers | MakeFileSystem) -> TargetVolume:
+    return next(one for one in step.target.volumes if one.number == step.number)
+
+
 COMPANION_POOL = "fast"
 """Companions carry the mark of their volume with `-c` behind it."""
 
@@ -151,7 +155,7 @@ def carried_out(local: Local, step: Step) -> Local:
             assert step.volume_uuid not in served, "metadata under a running engine"
             backings[step.volume_uuid] = msgspec.structs.replace(old, metadata=True)
         case RaiseLayers() | GrowLayers():
-            (volume,) = (one for one in step.target.volumes if one.number == step.number)
+            volume = _volume_of(step)
             old = backings[volume.uuid]
             assert all(layer.companion_uuid in backings for layer in volume.layers if layer.companion_uuid)
             layers = tuple(LocalLayer(layer.kind, layer.size_kib) for layer in volume.layers)
@@ -161,10 +165,9 @@ def carried_out(local: Local, step: Step) -> Local:
             made = tuple(layer.kind for layer in layers)
             backings[volume.uuid] = msgspec.structs.replace(old, layers=layers, made=made, active=True)
         case MakeFileSystem():
-            (volume,) = (one for one in step.target.volumes if one.number == step.number)
-            old = backings[volume.uuid]
+            old = backings[_volume_of(step).uuid]
             assert not old.filesystem, "a file system over another"
-            backings[volume.uuid] = msgspec.structs.replace(old, filesystem=True)
+            backings[old.volume_uuid] = msgspec.structs.replace(old, filesystem=True)
         case LowerLayers():
             old = backings[step.volume_uuid]
             assert step.volume_uuid not in served, "closed while it is served"
