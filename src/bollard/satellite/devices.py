@@ -108,7 +108,8 @@ class Devices:
                 for undo in plan.undo:
                     await self._try(undo)
                 return _failed(error)
-        self._host.shared.changed("lvm")
+        for what in ("lvm", "lvm groups"):
+            self._host.shared.changed(what)
         return DevicePoolDone(backing=plan.backing)
 
     async def _try(self, argv: tuple[str, ...]) -> None:

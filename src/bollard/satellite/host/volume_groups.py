@@ -3,7 +3,6 @@
 A group whose tools hang fails at once for a while, so that resources elsewhere keep their turns.
 """
 
-import asyncio
 from collections.abc import Mapping
 from typing import Final
 
@@ -31,6 +30,8 @@ __all__ = [
 ]
 
 LOOK: Final = "lvm"
+_GROUPS: Final = "lvm groups"
+_ANY: Final = "any resource"
 HUNG_S: Final = 60.0
 _LVM_S: Final = 45.0
 _WARN_PERCENT: Final = (90, 80, 70)
@@ -45,20 +46,34 @@ class Place(msgspec.Struct, frozen=True):
     """The thin pool's logical volume; empty for a pool of whole volumes."""
 
 
-class Listing:
-    """All of LVM on the machine, at one moment."""
+class Rows:
+    """All logical volumes of the machine, at one moment."""
 
-    def __init__(self, volumes: tuple[LogicalVolume, ...], groups: tuple[VolumeGroup, ...]) -> None:
-        self.groups: Mapping[str, VolumeGroup] = {group.vg_name: group for group in groups}
-        self.volumes: dict[tuple[str, str], LogicalVolume] = {
-            (row.vg_name, row.lv_name): row for row in volumes
-        }
+    def __init__(self, rows: tuple[LogicalVolume, ...]) -> None:
+        self.volumes = {(row.vg_name, row.lv_name): row for row in rows}
         self.ours: dict[Key, list[tuple[LogicalVolume, Tags]]] = {}
         """By resource."""
-        for row in volumes:
+        for row in rows:
             tags = lvm.decode_tags(row.lv_tags) if row.lv_tags else None
             if tags is not None:
                 self.ours.setdefault(key_of(tags.resource), []).append((row, tags))
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """All of LVM on the machine."""
+
+    rows: Rows
+    groups: Mapping[str, VolumeGroup]
+
+    @property
+    def volumes(self) -> Mapping[tuple[str, str], LogicalVolume]:
+        """By group and name."""
+        return self.rows.volumes
+
+    @property
+    def ours(self) -> Mapping[Key, list[tuple[LogicalVolume, Tags]]]:
+        """What carries marks, by resource."""
+        return self.rows.ours
 
 
 def place_of(pool: TargetPool, *, thin: bool) -> Place:
@@ -81,27 +96,42 @@ def place_of(pool: TargetPool, *, thin: bool) -> Place:
 
 
 async def look(host: Host, resource: str | None = None) -> Listing:
-    """LVM as it is, seen after the last change to this resource; None: after any change."""
-    return await host.shared.look(LOOK, lambda: _list(host), key_of(resource) if resource else None)
+    """LVM as it is, seen after the last change to this resource; None: after any change.
+
+    For a resource the groups may be as they were some seconds ago: their room is nothing to it.
+    """
+    part, of_groups = (key_of(resource), _ANY) if resource else (None, None)
+    rows = await host.shared.look(LOOK, lambda: _volumes(host), part)
+    groups = await host.shared.look(_GROUPS, lambda: _groups(host), of_groups)
+    return Listing(rows, groups)
 
 
-async def _list(host: Host) -> Listing:
-    udev = await has_udev(host)
-    volumes, groups = await asyncio.gather(
-        host.runner.run(Cmd(lvm.list_volumes(udev=udev), timeout_s=_LVM_S)),
-        host.runner.run(Cmd(lvm.list_groups(udev=udev), timeout_s=_LVM_S)),
-    )
+async def _volumes(host: Host) -> Rows:
+    argv = lvm.list_volumes(udev=await has_udev(host))
     try:
-        return Listing(lvm.parse_volumes(volumes.stdout), lvm.parse_groups(groups.stdout))
+        return Rows(lvm.parse_volumes((await host.runner.run(Cmd(argv, timeout_s=_LVM_S))).stdout))
     except msgspec.MsgspecError as error:
-        raise HostError(
-            "LVM's reports cannot be read",
-            code="tool-failed",
-            cause=str(error),
-            correction="Install lvm2 2.03 or newer.",
-            subject=Subject.COMMAND,
-            name="lvs",
-        ) from error
+        raise _unreadable("lvs", error) from error
+
+
+async def _groups(host: Host) -> Mapping[str, VolumeGroup]:
+    argv = lvm.list_groups(udev=await has_udev(host))
+    try:
+        groups = lvm.parse_groups((await host.runner.run(Cmd(argv, timeout_s=_LVM_S))).stdout)
+    except msgspec.MsgspecError as error:
+        raise _unreadable("vgs", error) from error
+    return {group.vg_name: group for group in groups}
+
+
+def _unreadable(program: str, error: Exception) -> HostError:
+    return HostError(
+        f"The report of '{program}' cannot be read",
+        code="tool-failed",
+        cause=str(error),
+        correction="Install lvm2 2.03 or newer.",
+        subject=Subject.COMMAND,
+        name=program,
+    )
 
 
 async def has_udev(host: Host) -> bool:
@@ -180,6 +210,8 @@ async def change(host: Host, group: str, resource: str, argv: lvm.Argv, *, timeo
             if error.code == "tool-timeout":
                 host.shared.mark_hung(group, error, HUNG_S)
             raise _understood(error, group) from error
+        finally:
+            host.shared.changed(_GROUPS, key_of(resource))
 
 
 def _understood(error: HostError, group: str) -> HostError:
