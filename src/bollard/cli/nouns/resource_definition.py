@@ -79,6 +79,9 @@ def _port(item: dict[str, Any]) -> str:
 
 def _state(item: dict[str, Any]) -> Cell:
     flags = item.get("flags", ())
+    for one in item.get("procedures", ()):
+        if "CLONING" not in flags:
+            return Text(f"{one['verb']}: {one.get('message') or one['phase']}", "yellow")
     for flag, word in (("DELETE", "DELETING"), ("FAILED", "FAILED"), ("CLONING", "CLONING")):
         if flag in flags:
             return Text(word, "red" if flag != "CLONING" else "yellow")

@@ -15,6 +15,8 @@ from bollard.domain.commands import (
     VerifyDefinition,
 )
 from bollard.domain.errors import Invalid, Subject
+from bollard.domain.ids import Key, key_of
+from bollard.domain.procedures import Procedure
 from bollard.wire.rest.bodies import props
 from bollard.wire.rest.codes import Act, Noun
 from bollard.wire.rest.definitions import (
@@ -47,13 +49,29 @@ async def list_definitions(call: Call) -> Response:
         if (wanted is None or key in wanted) and call.has_props(table[key].props)
     ]
     with_volumes = call.flag("with_volume_definitions")
-    return call.json([definition_view(each, with_volumes=with_volumes) for each in call.page(found)])
+    running = _running(call)
+    shown = [
+        definition_view(each, with_volumes=with_volumes, running=running.get(each.key, ()))
+        for each in call.page(found)
+    ]
+    return call.json(shown)
+
+
+def _running(call: Call) -> dict[Key, list[Procedure]]:
+    """What is under way, by definition."""
+    found: dict[Key, list[Procedure]] = {}
+    for procedure in call.api.service.cluster.procedures.values():
+        if procedure.definition is not None:
+            found.setdefault(key_of(procedure.definition), []).append(procedure)
+    return found
 
 
 async def show_definition(call: Call) -> Response:
     """One resource definition."""
     found = find.definition(call.api.service.cluster, call.names["resource"])
-    return call.json(definition_view(found, with_volumes=call.flag("with_volume_definitions")))
+    running = _running(call).get(found.key, ())
+    with_volumes = call.flag("with_volume_definitions")
+    return call.json(definition_view(found, with_volumes=with_volumes, running=running))
 
 
 async def create_definition(call: Call) -> Response:

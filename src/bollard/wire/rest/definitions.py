@@ -1,10 +1,12 @@
 """Resource definitions and volume definitions on the public API."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from bollard.domain.layers import LayerKind
+from bollard.domain.procedures import Procedure
 from bollard.domain.resources import (
     DefinitionPhase,
     ResourceDefinition,
@@ -127,6 +129,17 @@ class VolumeDefinitionView(msgspec.Struct, frozen=True, omit_defaults=True):
     uuid: str = ""
 
 
+class ProcedureView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Work that is under way for a definition: what, how far, and what it waits for."""
+
+    verb: str
+    phase: str
+    message: str = ""
+    started_at: int = 0
+    """Milliseconds since the epoch."""
+    node_name: str = ""
+
+
 class DefinitionView(msgspec.Struct, frozen=True, omit_defaults=True):
     """A resource definition as clients see it."""
 
@@ -138,6 +151,8 @@ class DefinitionView(msgspec.Struct, frozen=True, omit_defaults=True):
     uuid: str = ""
     resource_group_name: str = ""
     volume_definitions: tuple[VolumeDefinitionView, ...] = ()
+    procedures: tuple[ProcedureView, ...] = ()
+    """Ours: what is under way."""
 
 
 _PHASES: dict[DefinitionPhase, tuple[str, ...]] = {
@@ -160,8 +175,10 @@ def drbd_data(definition: ResourceDefinition) -> DrbdDefinitionData:
     )
 
 
-def definition_view(definition: ResourceDefinition, *, with_volumes: bool = False) -> DefinitionView:
-    """A resource definition, with its volume definitions when asked for."""
+def definition_view(
+    definition: ResourceDefinition, *, with_volumes: bool = False, running: Iterable[Procedure] = ()
+) -> DefinitionView:
+    """A resource definition, with its volume definitions when asked for, and what is under way for it."""
     volumes = definition.volumes if with_volumes else ()
     return DefinitionView(
         name=definition.name,
@@ -175,6 +192,9 @@ def definition_view(definition: ResourceDefinition, *, with_volumes: bool = Fals
         uuid=definition.uuid,
         resource_group_name=definition.group,
         volume_definitions=tuple(volume_definition_view(definition, volume) for volume in volumes),
+        procedures=tuple(
+            ProcedureView(one.verb, one.phase, one.message, one.started_ms, one.node or "") for one in running
+        ),
     )
 
 
