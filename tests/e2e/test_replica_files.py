@@ -152,6 +152,6 @@ def test_a_process_that_died_leaves_nothing_in_the_way(cluster: Cluster) -> None
     with contextlib.suppress(OSError):
         opened.close()
     cluster.nodes[0].start()
-    cluster.nodes[0].until("data", lambda state: bool(state["devices"][0]["size"]))
+    cluster.settled()
     with file(cluster, 0).open("rb") as again:
         assert len(again.read(_BLOCK)) == _BLOCK
