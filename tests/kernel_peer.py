@@ -364,3 +364,16 @@ def _from_json(text: str) -> Seen:
         one["peer-disk-state"],
         one["out-of-sync"],
     )
+
+
+def no_helpers(lab: Lab, node: int = NODE) -> None:
+    """The kernel starts no programs of its own when something happens."""
+    lab.exec(node, "tee", "/sys/module/drbd/parameters/usermode_helper", stdin=b"disabled")
+
+
+def fill(pair: Pair, blocks: range, letter: bytes) -> None:
+    """Write blocks one by one through the engine."""
+    with pair.client() as client:
+        for block in blocks:
+            client.write(block * BLOCK, letter * BLOCK)
+        client.flush()

@@ -2,13 +2,12 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bollard.client.nbd import NbdClientError
-from bollard.lab.cluster import Lab
 from bollard.wire import engine as wire
 from kernel_peer import (
     BLOCK,
@@ -17,64 +16,15 @@ from kernel_peer import (
     MIB,
     NAME,
     NODE,
-    Flavour,
     Pair,
     connection,
-    flavour_9,
-    flavour_84,
+    fill,
     lacking,
+    no_helpers,
 )
 
-pytestmark = [
-    pytest.mark.lab,
-    pytest.mark.skipif(bool(lacking()), reason=lacking()),
-]
+pytestmark = [pytest.mark.lab, pytest.mark.skipif(bool(lacking()), reason=lacking())]
 Make = Callable[..., Pair]
-
-
-def _flavour(name: str) -> Flavour:
-    found = flavour_84() if name == "8.4" else flavour_9()
-    if isinstance(found, str):
-        pytest.skip(found)
-    return found
-
-
-@pytest.fixture(scope="module", params=["8.4", "9"])
-def node(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Lab, Flavour]]:
-    flavour = _flavour(request.param)
-    root = tmp_path_factory.mktemp("kernel")
-    name = f"k{os.getpid() % 10**6}"
-    with Lab(root, name=name, disk_mib=DISK_MIB, nodes=1, load=("drbd",), kernel=flavour.kernel) as lab:
-        lab.boot()
-        no_helpers(lab)
-        yield lab, flavour
-
-
-def no_helpers(lab: Lab) -> None:
-    lab.exec(NODE, "tee", "/sys/module/drbd/parameters/usermode_helper", stdin=b"disabled")
-
-
-@pytest.fixture
-def make(node: tuple[Lab, Flavour], tmp_path: Path) -> Iterator[Make]:
-    pairs: list[Pair] = []
-
-    def build(**options: object) -> Pair:
-        lab, flavour = node
-        pairs.append(Pair(lab, tmp_path / "pair", flavour, **options))  # type: ignore[arg-type]
-        return pairs[-1]
-
-    yield build
-    for pair in pairs:
-        pair.stop()
-
-
-def fill(pair: Pair, blocks: range, letter: bytes) -> None:
-    with pair.client() as client:
-        for block in blocks:
-            client.write(block * BLOCK, letter * BLOCK)
-        client.flush()
 
 
 # ---- resync of everything
@@ -438,81 +388,3 @@ def test_a_wrong_secret_or_other_settings_end_in_two_stand_alone_nodes(make: Mak
     pair.drbdadm("adjust")
     pair.engine.control.must(wire.Configure(resource=pair.spec(options=other)))
     pair.engine_until(lambda state: connection(state) == "StandAlone")
-
-
-# ---- split brain
-
-
-def split(pair: Pair) -> None:
-    """Both write while they are apart: the engine 2 blocks, the kernel 5."""
-    pair.drbdadm("disconnect")
-    pair.engine_until(lambda state: connection(state) != "Connected")
-    fill(pair, range(200, 202), b"e")
-    pair.drbdadm("primary")
-    pair.kernel_write(201, b"k", 5)
-    pair.engine_until(lambda state: state["role"] == "Secondary")
-
-
-def apart(pair: Pair) -> None:
-    """Who finds the split brain first closes the connection, and the other one may not have seen it yet."""
-    pair.engine_until(lambda state: connection(state) == "StandAlone")
-    pair.kernel_until(lambda seen: seen.connection in ("StandAlone", "Connecting"))
-    pair.try_drbdadm("disconnect")  # refused if it is apart already
-
-
-def test_split_brain_ends_apart_and_the_engine_can_discard_its_data(make: Make) -> None:
-    pair = make()
-    pair.start()
-    split(pair)
-    pair.drbdadm("connect")
-    apart(pair)
-    pair.engine.control.must(wire.Connect(name=NAME, discard_my_data=True))
-    pair.drbdadm("connect")
-    pair.both_healthy()
-    pair.same_bytes()
-    assert pair.engine_disk.read_bytes()[200 * BLOCK : 202 * BLOCK] == bytes(BLOCK) + b"k" * BLOCK
-
-
-def test_split_brain_ends_apart_and_the_kernel_can_discard_its_data(make: Make) -> None:
-    pair = make()
-    pair.start()
-    split(pair)
-    pair.drbdadm("connect")
-    apart(pair)
-    pair.kernel_secondary()
-    pair.drbdadm("connect", "--discard-my-data")
-    pair.engine.control.must(wire.Connect(name=NAME))
-    pair.both_healthy()
-    pair.same_bytes()
-    assert pair.kernel_disk.read_bytes()[200 * BLOCK : 202 * BLOCK] == b"e" * (2 * BLOCK)
-
-
-POLICIES = {
-    "discard-least-changes": b"k",
-    "discard-younger-primary": b"k",
-    "discard-older-primary": b"e",
-}
-
-
-@pytest.mark.parametrize("policy", POLICIES)
-def test_split_brain_is_solved_alike_by_policy(make: Make, policy: str) -> None:
-    """The engine parts from a generation that it wrote, the kernel from one that it did not."""
-    pair = make(net={"after-sb-0pri": policy})
-    pair.start()
-    split(pair)
-    pair.kernel_secondary()
-    pair.drbdadm("connect")
-    pair.both_healthy()
-    pair.same_bytes()
-    if policy == "discard-least-changes":
-        assert pair.engine_disk.read_bytes()[201 * BLOCK : 202 * BLOCK] == POLICIES[policy] * BLOCK
-
-
-def test_split_brain_with_one_primary_keeps_its_data(make: Make) -> None:
-    pair = make(net={"after-sb-1pri": "discard-secondary"})
-    pair.start()
-    split(pair)
-    pair.drbdadm("connect")
-    pair.both_healthy()
-    pair.same_bytes()
-    assert pair.engine_disk.read_bytes()[201 * BLOCK : 206 * BLOCK] == b"k" * (5 * BLOCK)
