@@ -361,15 +361,14 @@ class KernelWorld:
         await self.run(node, "sh", "-c", opened)
         yield
         await self.run(node, "kill", pid)
-        secondary = f"until drbdsetup secondary {self._target(name, device)}; do sleep 0.1; done"
-        await self.run(node, "sh", "-c", secondary)
+        await self._demote(node, name, device)
 
     async def write(self, node: int, name: str, offset: int, data: bytes) -> None:
         device = await self._promoted(node, name)
         await self.run(
             node, "dd", f"of={device}", "oflag=direct,seek_bytes", f"seek={offset}", "bs=4096", stdin=data
         )
-        await self.run(node, "drbdsetup", "secondary", self._target(name, device))
+        await self._demote(node, name, device)
 
     async def read(self, node: int, name: str, offset: int, length: int) -> bytes:
         device = await self._promoted(node, name)
@@ -377,7 +376,7 @@ class KernelWorld:
         data = await self.run(
             node, "dd", f"if={device}", flags, f"skip={offset}", f"count={length}", "bs=4096"
         )
-        await self.run(node, "drbdsetup", "secondary", self._target(name, device))
+        await self._demote(node, name, device)
         return data.encode()
 
     async def _promoted(self, node: int, name: str) -> str:
@@ -386,6 +385,11 @@ class KernelWorld:
         device = f"/dev/drbd{minor}"
         await self.run(node, "drbdsetup", "primary", self._target(name, device))
         return device
+
+    async def _demote(self, node: int, name: str, device: str) -> None:
+        """Udev may hold it for a moment after it was written."""
+        script = f"until drbdsetup secondary {self._target(name, device)}; do sleep 0.1; done"
+        await self.run(node, "timeout", "20", "sh", "-c", script)
 
     def _target(self, name: str, device: str) -> str:
         """8.4's tools take the minor, 9's the resource."""

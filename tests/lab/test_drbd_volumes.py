@@ -134,9 +134,15 @@ async def get(satellites: LabSatellites, node: int, minor: int) -> str:
     return text
 
 
+async def demote(satellites: LabSatellites, node: int, minor: int) -> None:
+    """Udev may hold it for a moment after it was written."""
+    script = f"until drbdsetup secondary {minor}; do sleep 0.1; done"
+    await satellites.run(node, "timeout", "20", "sh", "-c", script)
+
+
 async def release(satellites: LabSatellites, node: int, minor: int) -> None:
     await satellites.run(node, "umount", "/mnt/v")
-    await satellites.run(node, "drbdsetup", "secondary", str(minor))
+    await demote(satellites, node, minor)
 
 
 def test_a_volume_is_made_without_a_sync_grows_and_goes(lab: Lab) -> None:
@@ -234,7 +240,7 @@ def test_a_split_brain_is_explained_and_heals_when_one_side_gives_in(lab: Lab) -
             await satellites.run(node, "drbdsetup", "primary", "1004")
             data = bytes([64 + node]) * 4096
             await satellites.run(node, "dd", f"of={device}", "oflag=direct", "bs=4096", stdin=data)
-            await satellites.run(node, "drbdsetup", "secondary", "1004")
+            await demote(satellites, node, 1004)
         await asyncio.to_thread(lab.network.join, 1, 2)
 
         def split(one: SeenResource) -> bool:
@@ -256,7 +262,7 @@ def test_a_split_brain_is_explained_and_heals_when_one_side_gives_in(lab: Lab) -
         await satellites.run(2, "drbdsetup", "primary", "1004")
         data = (await satellites.run(2, "dd", "if=/dev/drbd1004", "bs=4096", "count=1")).stdout
         assert data == "A" * 4096
-        await satellites.run(2, "drbdsetup", "secondary", "1004")
+        await demote(satellites, 2, 1004)
 
     steer(lab, body)
 

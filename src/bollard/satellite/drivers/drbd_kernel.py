@@ -3,6 +3,7 @@
 Beside each resource file stands what was applied last. A resource without that is not ours and is left alone.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Final
 
@@ -29,6 +30,8 @@ _APPLIED: Final = ".applied"
 _FILE: Final = ".res"
 _REFUSED: Final = 11
 _LONG_S: Final = 120.0
+_DEMOTIONS: Final = 6
+_DEMOTE_S: Final = 0.1
 _IN_USE: Final = ("(-12)", "(-22)", "held open")
 
 
@@ -122,7 +125,7 @@ class _Kernel:
             try:
                 await kernel.tool(resize, name)
             finally:
-                await kernel.tool(Cmd(("drbdsetup", "secondary", str(device.minor))), name)
+                await _demote(device.minor, name, kernel)
             return True
         await kernel.tool(resize, name)
         return True
@@ -233,6 +236,19 @@ class Drbd84(_Kernel):
     """The in-tree DRBD 8.4: two nodes, no quorum, promoted by hand."""
 
     implementation = ReplicationKind.DRBD84
+
+
+async def _demote(minor: int, name: str, kernel: Kernel) -> None:
+    """Udev looks at a device that has changed: it is held open for a moment by nobody who matters."""
+    demote = Cmd(("drbdsetup", "secondary", str(minor)))
+    for attempt in range(_DEMOTIONS):
+        try:
+            await kernel.tool(demote, name)
+            return
+        except HostError:
+            if attempt == _DEMOTIONS - 1:
+                raise
+            await asyncio.sleep(_DEMOTE_S * 2**attempt)
 
 
 def _running(applied: _Applied, status: ResourceStatus | None, kernel: Kernel) -> Running:

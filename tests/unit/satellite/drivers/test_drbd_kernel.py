@@ -21,6 +21,7 @@ from bollard.satellite.tools.drbd_status import (
     PeerDeviceStatus,
     ResourceStatus,
 )
+from bollard.sim.clock import VirtualLoop
 from bollard.sim.files import Disk, SimFiles
 from bollard.sim.host import no_pause
 from lab_host import NoEngine
@@ -136,7 +137,8 @@ def run(body: Callable[[], Awaitable[None]]) -> None:
     async def main() -> None:
         await body()
 
-    asyncio.run(main())
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(main())
 
 
 def test_it_is_checked_written_adjusted_and_then_left_alone() -> None:
@@ -267,6 +269,11 @@ def test_84_is_promoted_for_a_moment_to_grow() -> None:
         with pytest.raises(HostError):
             await node.driver.grow(step, "r", node.host)
         assert node.kernel.words()[-1] == "secondary", "whatever happens"
+        node.kernel.ran.clear()
+        node.kernel.fail = {"secondary": Done(11, b"", b"(-12)")}
+        with pytest.raises(HostError):
+            await node.driver.grow(step, "r", node.host)
+        assert node.kernel.words().count("secondary") == 6
 
     run(body)
 
