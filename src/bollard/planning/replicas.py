@@ -8,6 +8,7 @@ from bollard.domain.ids import DISKLESS_POOL, key_of
 from bollard.domain.layers import DEFAULT_STACK, LayerKind, ProviderKind, ReplicationKind
 from bollard.domain.nodes import Node, Props, StoragePool
 from bollard.domain.resources import (
+    Companion,
     DiskKind,
     Resource,
     ResourceDefinition,
@@ -18,6 +19,7 @@ from bollard.domain.resources import (
 )
 from bollard.domain.seen import SeenResource
 from bollard.planning import allocate, effective, implementation, sizes
+from bollard.planning.companions import companions_of
 from bollard.planning.draft import Draft
 from bollard.planning.layers import drbd
 from bollard.planning.world import World
@@ -351,11 +353,23 @@ def _with_volumes(
             uuid=draft.world.draw.uuid(),
             pool=pools[volume.number].name if resource.diskful else DISKLESS_POOL,
             day0=day0 and resource.diskful,
+            companions=_companions(draft, resource, volume, pools[volume.number].name)
+            if resource.diskful
+            else (),
         )
         for volume in volumes
     )
     ordered = tuple(sorted((*resource.volumes, *made), key=lambda volume: volume.number))
     return msgspec.structs.replace(resource, volumes=ordered)
+
+
+def _companions(
+    draft: Draft, resource: Resource, volume: VolumeDefinition | None, pool: str
+) -> tuple[Companion, ...]:
+    definition = draft.definition(resource.definition)
+    if definition is None or volume is None:
+        return ()
+    return companions_of(draft, definition, resource, volume, pool=pool)
 
 
 def add_volumes(
@@ -405,6 +419,11 @@ def set_disk(
                 pool=chosen[volume.number].name if changed.diskful else DISKLESS_POOL,
                 props=volume.props,
                 day0=first,
+                companions=_companions(
+                    draft, changed, definition.volume(volume.number), chosen[volume.number].name
+                )
+                if changed.diskful and definition is not None
+                else (),
             )
             for volume in resource.volumes
         )
