@@ -18,8 +18,10 @@ from bollard.domain.snapshots import SnapshotDefinition, SnapshotOnNode
 from bollard.planning import replicas, sizes
 from bollard.planning.draft import Draft
 
-__all__ = ["add", "content", "give_up_waiting", "restored", "waiting_for", "with_new_generation"]
+__all__ = ["WHOLE", "add", "content", "give_up_waiting", "restored", "waiting_for", "with_new_generation"]
 
+WHOLE = frozenset({"UpToDate", "Consistent", "Created"})
+"""Disk states of a restored volume that has all its content. A replica that is alone calls it Consistent."""
 _OWN_DATA = frozenset({LayerKind.DRBD, LayerKind.STORAGE})
 """With these layers alone, what lies behind the net size in the storage is metadata, never data."""
 

@@ -127,7 +127,7 @@ def _complete(draft: Draft, resource: Resource) -> set[int]:
     seen = replicas.online_seen(draft.world, resource)
     if seen is None:
         return set()
-    return {volume.number for volume in seen.volumes if volume.disk_state in {"UpToDate", "Created"}}
+    return {volume.number for volume in seen.volumes if volume.disk_state in restoring.WHOLE}
 
 
 def _through(draft: Draft, resource: Resource, procedure: Procedure) -> bool:

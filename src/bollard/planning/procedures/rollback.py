@@ -143,7 +143,7 @@ def _complete(draft: Draft, procedure: Procedure, resource: Resource) -> set[int
     seen = replicas.online_seen(draft.world, resource)
     if seen is None or seen.revision < procedure.revision:
         return set()
-    return {volume.number for volume in seen.volumes if volume.disk_state in {"UpToDate", "Created"}}
+    return {volume.number for volume in seen.volumes if volume.disk_state in restoring.WHOLE}
 
 
 def _through(draft: Draft, procedure: Procedure, resource: Resource) -> bool:
