@@ -8,8 +8,8 @@ from typing import Final
 
 from bollard.domain.layers import LayerKind
 from bollard.domain.targets import TargetLayer
+from bollard.satellite.host import device_mapper, signatures
 from bollard.satellite.host.base import Cmd, Host, HostError, LayerMark, LayerSeen
-from bollard.satellite.tools import device_mapper, signatures
 
 __all__ = ["Luks", "rekey"]
 

@@ -4,10 +4,10 @@ from typing import Final
 
 from bollard.domain.layers import LayerKind
 from bollard.domain.targets import TargetLayer
-from bollard.satellite.drivers.companions import ready, refuse_data, sectors_of
+from bollard.satellite.host import device_mapper
 from bollard.satellite.host.base import Host, LayerMark, LayerSeen
-from bollard.satellite.tools import device_mapper
-from bollard.satellite.tools.device_mapper import DmDevice
+from bollard.satellite.host.companions import ready, refuse_data, sectors_of
+from bollard.satellite.host.device_mapper import DmDevice
 
 __all__ = ["Writecache"]
 

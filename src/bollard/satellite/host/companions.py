@@ -5,8 +5,8 @@ A cache that was made and whose companion is empty now has lost what it held bac
 
 from typing import Final
 
+from bollard.satellite.host import signatures
 from bollard.satellite.host.base import Cmd, Host, HostError, LayerMark
-from bollard.satellite.tools import signatures
 
 __all__ = ["ready", "refuse_data", "sectors_of"]
 

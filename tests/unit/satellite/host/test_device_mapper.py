@@ -1,8 +1,8 @@
 """What dmsetup and blkid print, read into values; others' devices are left out."""
 
-from bollard.satellite.tools import device_mapper, signatures
-from bollard.satellite.tools.device_mapper import DmDevice
-from bollard.satellite.tools.signatures import Signature
+from bollard.satellite.host import device_mapper, signatures
+from bollard.satellite.host.device_mapper import DmDevice
+from bollard.satellite.host.signatures import Signature
 
 _INFO = "vg-lv\t253\t0\t0\tActive\nLinstor-Crypt-r_00000\t253\t1\t1\tActive\npieces\t253\t2\t0\tSuspended\n"
 _TABLES = """vg-lv: 0 8192 linear 8:0 2048
