@@ -23,6 +23,11 @@ def _offered(lab: LabCluster) -> set[str]:
     return {one["device"] for one in lab.call("GET", "/v1/physical-storage/node1")}
 
 
+def _wait_taken(lab: LabCluster, *devices: str) -> None:
+    """The list follows what udev knows, and that comes a moment after the change."""
+    lab.until(lambda: _offered(lab).isdisjoint(devices), f"{', '.join(devices)} to be offered no more")
+
+
 def _make(lab: LabCluster, kind: str, name: str, *devices: str, **more: object) -> list[dict[str, object]]:
     body = {
         "provider_kind": kind,
@@ -38,10 +43,10 @@ def _make(lab: LabCluster, kind: str, name: str, *devices: str, **more: object) 
 def test_disks_become_pools_and_are_offered_no_more(lab: LabCluster) -> None:
     lab.lab.exec(1, "mkfs.ext4", "-q", "/dev/ubdf")
     assert {"/dev/ubdb", "/dev/ubdc", "/dev/ubdd", "/dev/ubde"} <= _offered(lab)
-    assert "/dev/ubdf" not in _offered(lab)
+    _wait_taken(lab, "/dev/ubdf")
     answer = _make(lab, "LVM_THIN", "fast", "/dev/ubdb")
     assert all(int(str(entry["ret_code"])) > 0 for entry in answer), answer
-    assert "/dev/ubdb" not in _offered(lab)
+    _wait_taken(lab, "/dev/ubdb")
     define(lab, "one", "STORAGE")
     place(lab, "one", 1, "fast")
     wait_ready(lab, "one", 1)
@@ -50,7 +55,7 @@ def test_disks_become_pools_and_are_offered_no_more(lab: LabCluster) -> None:
     answer = _make(lab, "LVM", "mirror", "/dev/ubdc", "/dev/ubdd", raid_level="RAID1")
     assert all(int(str(entry["ret_code"])) > 0 for entry in answer), answer
     assert "raid1" in lab.lab.exec(1, "cat", "/proc/mdstat")
-    assert _offered(lab).isdisjoint({"/dev/ubdc", "/dev/ubdd"})
+    _wait_taken(lab, "/dev/ubdc", "/dev/ubdd")
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
