@@ -50,8 +50,7 @@ class Promotion:
                 # The other Primary may be dead and not yet missed: look before refusing.
                 for peer in core.primary_peers():
                     self.r.connector.ping(peer)
-                wait_s = core.options.ping_timeout_s + _RETRY_S
-                core.after(wait_s, lambda: self.promote(done, force=force, until_s=until_s))
+                self._after_a_look(core.now_s + core.options.ping_timeout_s + _RETRY_S, done, force, until_s)
                 return
             if refusal is None and not all(peer.connected for peer in core.diskful_peers()):
                 # Who cannot be reached will take its copy for old: ours must be durable before.
@@ -69,6 +68,15 @@ class Promotion:
                 return
             refusal = -19, a.Code.BUSY, "another change of the cluster is under way; try again"
         self._wait_or_refuse(refusal, done, force=force, until_s=until_s)
+
+    def _after_a_look(
+        self, end_s: float, done: Callable[[Refusal | None], None], force: bool, until_s: float
+    ) -> None:
+        """Go on when the other Primary is missed, at the latest when it has had its time to answer."""
+        if self.core.primary_peers() and self.core.now_s < end_s:
+            self.core.after(_RETRY_S, lambda: self._after_a_look(end_s, done, force, until_s))
+        else:
+            self.promote(done, force=force, until_s=until_s)
 
     def _wait_or_refuse(
         self, refusal: Refusal, done: Callable[[Refusal | None], None], *, force: bool, until_s: float
