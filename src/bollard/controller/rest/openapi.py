@@ -20,13 +20,17 @@ def document(routes: tuple[Route, ...], version: str) -> dict[str, Any]:
     """The document for these routes."""
     types = [route.body for route in routes if route.body is not None]
     types += [route.answer for route in routes if route.answer is not None]
+    types += [route.refusal for route in routes if route.refusal is not None]
     shapes, components = msgspec.json.schema_components([*types, list[ApiCallRc]], ref_template=_REF)
     wanted = iter(shapes)
     bodies = {id(route): next(wanted) for route in routes if route.body is not None}
     answered = {id(route): next(wanted) for route in routes if route.answer is not None}
-    refused = shapes[-1]
+    special = {id(route): next(wanted) for route in routes if route.refusal is not None}
+    entries = shapes[-1]
     paths: dict[str, dict[str, Any]] = {}
     for route in sorted(routes, key=lambda each: (each.path, each.method)):
+        own = special.get(id(route))
+        refused = entries if own is None else {"anyOf": [entries, own]}
         operation = _operation(route, bodies.get(id(route)), answered.get(id(route)), refused)
         paths.setdefault(route.path.replace(TAIL, ""), {})[route.method.lower()] = operation
     return {

@@ -41,6 +41,8 @@ class Route:
     """Whether an absent or null body counts as an empty object."""
     answer: Any = list[ApiCallRc]
     """The type of the answer; None: not JSON."""
+    refusal: Any = None
+    """The type of an answer that refuses, where it may also be another one than a list of entries."""
     status: int = 200
     query: tuple[str, ...] = ()
 

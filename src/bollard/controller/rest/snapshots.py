@@ -407,6 +407,7 @@ ROUTES = (
         handler=clone_definition,
         body=CloneBody,
         answer=CloneStarted,
+        refusal=CloneStarted,
         status=201,
     ),
     Route(method="GET", path=_RD + "/clone/{resourceClone}", handler=clone_status, answer=CloneStatus),
