@@ -54,7 +54,7 @@ class Caller:
 
 
 def prepare(call: Caller) -> None:
-    """Three nodes, a pool on each, a group, a replicated and a plain volume, a snapshot of each; and tokens."""
+    """Three nodes, a pool on each, a group, a replicated and a plain volume, a snapshot of each, tokens."""
     for number in (1, 2, 3):
         link = {"name": "default", "address": f"10.99.0.1{number}", "satellite_port": 3366}
         link["satellite_encryption_type"] = "PLAIN"

@@ -241,3 +241,26 @@ def test_a_satellite_s_configuration() -> None:
         assert (await driver.ask("PUT", path, {"log": {"level": "INFO"}})).json == []
 
     asyncio.run(story())
+
+
+def test_a_definition_shows_its_layers_once_it_has_resources() -> None:
+    async def scenario() -> None:
+        town, driver = await cluster()
+        await driver.ask("POST", "/v1/resource-definitions", {"resource_definition": {"name": "a1"}})
+        path = "/v1/resource-definitions/a1/volume-definitions"
+        await driver.ask("POST", path, {"volume_definition": {"size_kib": 8192}})
+        assert "layer_data" not in (await driver.ask("GET", path)).json[0]
+        chosen = {"select_filter": {"place_count": 2}}
+        await driver.ask("POST", "/v1/resource-definitions/a1/autoplace", chosen)
+        await town.quiet()
+        (listed,) = (await driver.ask("GET", path)).json
+        minor = {"volume_number": 0, "minor_number": 1000}
+        assert listed["layer_data"] == [{"type": "DRBD", "data": minor}, {"type": "STORAGE"}]
+        assert (await driver.ask("GET", f"{path}/0")).json == listed
+        whole = (await driver.ask("GET", "/v1/resource-definitions?with_volume_definitions=true")).json[0]
+        assert whole["volume_definitions"] == [listed]
+        assert [layer["type"] for layer in whole["layer_data"]] == ["DRBD", "STORAGE"]
+        one = (await driver.ask("GET", "/v1/resource-definitions/a1")).json
+        assert [layer["type"] for layer in one["layer_data"]] == ["DRBD", "STORAGE"]
+
+    asyncio.run(scenario())

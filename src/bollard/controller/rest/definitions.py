@@ -17,6 +17,7 @@ from bollard.domain.commands import (
 from bollard.domain.errors import Invalid, Subject
 from bollard.domain.ids import Key, key_of
 from bollard.domain.procedures import Procedure
+from bollard.domain.resources import ResourceDefinition
 from bollard.wire.rest.bodies import props
 from bollard.wire.rest.codes import Act, Noun
 from bollard.wire.rest.definitions import (
@@ -51,7 +52,12 @@ async def list_definitions(call: Call) -> Response:
     with_volumes = call.flag("with_volume_definitions")
     running = _running(call)
     shown = [
-        definition_view(each, with_volumes=with_volumes, running=running.get(each.key, ()))
+        definition_view(
+            each,
+            placed=_placed(call, each),
+            with_volumes=with_volumes,
+            running=running.get(each.key, ()),
+        )
         for each in call.page(found)
     ]
     return call.json(shown)
@@ -66,12 +72,20 @@ def _running(call: Call) -> dict[Key, list[Procedure]]:
     return found
 
 
+def _placed(call: Call, definition: ResourceDefinition) -> bool:
+    return bool(call.api.service.cluster.resources_of(definition.name))
+
+
 async def show_definition(call: Call) -> Response:
     """One resource definition."""
     found = find.definition(call.api.service.cluster, call.names["resource"])
-    running = _running(call).get(found.key, ())
-    with_volumes = call.flag("with_volume_definitions")
-    return call.json(definition_view(found, with_volumes=with_volumes, running=running))
+    shown = definition_view(
+        found,
+        placed=_placed(call, found),
+        with_volumes=call.flag("with_volume_definitions"),
+        running=_running(call).get(found.key, ()),
+    )
+    return call.json(shown)
 
 
 async def create_definition(call: Call) -> Response:
@@ -139,13 +153,17 @@ async def sync_status(call: Call) -> Response:
 async def list_volume_definitions(call: Call) -> Response:
     """The volume definitions of a resource definition."""
     owner = find.definition(call.api.service.cluster, call.names["resource"])
-    return call.json(call.page([volume_definition_view(owner, volume) for volume in owner.volumes]))
+    placed = _placed(call, owner)
+    found = [volume_definition_view(owner, volume, placed=placed) for volume in owner.volumes]
+    return call.json(call.page(found))
 
 
 async def show_volume_definition(call: Call) -> Response:
     """One volume definition."""
-    found = find.volume_definition(call.api.service.cluster, call.names["resource"], call.volume_number())
-    return call.json(volume_definition_view(*found))
+    owner, volume = find.volume_definition(
+        call.api.service.cluster, call.names["resource"], call.volume_number()
+    )
+    return call.json(volume_definition_view(owner, volume, placed=_placed(call, owner)))
 
 
 async def create_volume_definition(call: Call) -> Response:

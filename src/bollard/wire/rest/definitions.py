@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from bollard.domain.layers import LayerKind
+from bollard.domain.layers import DEFAULT_STACK, LayerKind
 from bollard.domain.procedures import Procedure
 from bollard.domain.resources import (
     DefinitionPhase,
@@ -176,9 +176,16 @@ def drbd_data(definition: ResourceDefinition) -> DrbdDefinitionData:
 
 
 def definition_view(
-    definition: ResourceDefinition, *, with_volumes: bool = False, running: Iterable[Procedure] = ()
+    definition: ResourceDefinition,
+    *,
+    placed: bool,
+    with_volumes: bool = False,
+    running: Iterable[Procedure] = (),
 ) -> DefinitionView:
-    """A resource definition, with its volume definitions when asked for, and what is under way for it."""
+    """A resource definition, with its volume definitions when asked for, and what is under way for it.
+
+    `placed`: it has resources.
+    """
     volumes = definition.volumes if with_volumes else ()
     return DefinitionView(
         name=definition.name,
@@ -187,32 +194,40 @@ def definition_view(
         flags=_PHASES[definition.phase],
         layer_data=tuple(
             DefinitionLayer(kind, drbd_data(definition) if kind is LayerKind.DRBD else None)
-            for kind in _shown_stack(definition)
+            for kind in _shown_stack(definition, placed=placed)
         ),
         uuid=definition.uuid,
         resource_group_name=definition.group,
-        volume_definitions=tuple(volume_definition_view(definition, volume) for volume in volumes),
+        volume_definitions=tuple(
+            volume_definition_view(definition, volume, placed=placed) for volume in volumes
+        ),
         procedures=tuple(
             ProcedureView(one.verb, one.phase, one.message, one.started_ms, one.node or "") for one in running
         ),
     )
 
 
-def _shown_stack(definition: ResourceDefinition) -> tuple[LayerKind, ...]:
+def _decided_stack(definition: ResourceDefinition, *, placed: bool) -> tuple[LayerKind, ...]:
+    """The layers; none while neither somebody nor a resource has decided on them."""
+    return definition.layer_stack or (DEFAULT_STACK if placed else ())
+
+
+def _shown_stack(definition: ResourceDefinition, *, placed: bool) -> tuple[LayerKind, ...]:
     """The layers, or DRBD alone when only settings of DRBD are decided so far."""
+    stack = _decided_stack(definition, placed=placed)
     decided = (
         definition.drbd_port is not None
         or definition.drbd_secret is not None
         or definition.transport_type != "IP"
         or definition.peer_slots != _PEER_SLOTS
     )
-    if not definition.layer_stack and decided:
-        return (LayerKind.DRBD,)
-    return definition.layer_stack
+    return (LayerKind.DRBD,) if decided and not stack else stack
 
 
-def volume_definition_view(definition: ResourceDefinition, volume: VolumeDefinition) -> VolumeDefinitionView:
-    """A volume definition."""
+def volume_definition_view(
+    definition: ResourceDefinition, volume: VolumeDefinition, *, placed: bool
+) -> VolumeDefinitionView:
+    """A volume definition; `placed`: there are resources of it."""
     props = dict(volume.props)
     if volume.current_gi:
         props["DrbdCurrentGi"] = volume.current_gi
@@ -235,7 +250,7 @@ def volume_definition_view(definition: ResourceDefinition, volume: VolumeDefinit
                 kind,
                 DrbdVolumeDefinition(volume.number, volume.minor) if kind is LayerKind.DRBD else None,
             )
-            for kind in definition.layer_stack
+            for kind in _decided_stack(definition, placed=placed)
         ),
         uuid=volume.uuid,
     )
