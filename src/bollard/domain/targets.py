@@ -49,8 +49,10 @@ class SnapshotStage(StrEnum):
     """Stand still."""
     TAKE = "take"
     """All stand still: keep what is there."""
+    PROVE = "prove"
+    """All have it: say whether nothing moved until now, and stand still until all have said so."""
     THAW = "thaw"
-    """All have it, or one cannot: go on, and say whether nothing moved until now."""
+    """All have proven it, or one cannot: go on."""
 
 
 class TargetSnapshot(msgspec.Struct, frozen=True, omit_defaults=True):

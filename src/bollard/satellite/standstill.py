@@ -20,7 +20,7 @@ from bollard.satellite.sight import NOTHING
 __all__ = ["Standstill"]
 
 _HOLD_BACK = frozenset({LayerKind.CACHE, LayerKind.WRITECACHE, LayerKind.BCACHE})
-_ORDER = {SnapshotStage.FREEZE: 0, SnapshotStage.TAKE: 1, SnapshotStage.THAW: 2}
+_ORDER = {stage: index for index, stage in enumerate(SnapshotStage)}
 
 
 @dataclass
@@ -91,9 +91,11 @@ class Standstill:
                 run.held = run.held and run.stage is not None
                 if run.held:
                     await self._take(run, layer, target, wanted)
-            case SnapshotStage.THAW:
-                state = await layer.thaw(target.name, run.uuid, self._host)
+            case SnapshotStage.PROVE:
+                state = await layer.freeze(target.name, run.uuid, wanted.deadline_ms, self._host)
                 run.held = run.held and run.proof is not None and _same(run.proof, state)
+            case SnapshotStage.THAW:
+                await layer.thaw(target.name, run.uuid, self._host)
 
     async def _take(self, run: _Run, layer: Suspends, target: TargetResource, wanted: TargetSnapshot) -> None:
         before = await layer.freeze(target.name, run.uuid, wanted.deadline_ms, self._host)

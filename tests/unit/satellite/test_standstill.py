@@ -21,7 +21,7 @@ from bollard.sim.host import POOL_FOLDER, SimMachine
 from bollard.wire.engine import Configure, Kind, ResourceSpec, VolumeSpec
 
 POOL = TargetPool("pool", Uuid("p"), ProviderKind.FILE_THIN, {"StorDriver/StorPoolName": POOL_FOLDER})
-FREEZE, TAKE, THAW = SnapshotStage
+FREEZE, TAKE, PROVE, THAW = SnapshotStage
 NAME = ResourceName("data")
 
 
@@ -88,16 +88,18 @@ def test_nothing_is_written_from_the_freeze_to_the_thaw() -> None:
         assert kept.local.complete
         assert bench.machine.disk.data[kept.path] == "1"
         assert not bench.write("2")
+        assert await bench.go(PROVE) == SeenSnapshot(Uuid("s1"), PROVE)
+        assert not bench.write("2"), "others may not have said yet that nothing moved"
         assert await bench.go(THAW) == SeenSnapshot(Uuid("s1"), THAW)
         assert bench.write("2")
 
     live(body)
 
 
-@pytest.mark.parametrize("late", [TAKE, THAW])
+@pytest.mark.parametrize("late", [TAKE, PROVE])
 def test_a_deadline_that_passes_proves_nothing_any_more(late: SnapshotStage) -> None:
     async def body(bench: Bench) -> None:
-        await bench.go(FREEZE, *((TAKE,) if late is THAW else ()))
+        await bench.go(FREEZE, *((TAKE,) if late is PROVE else ()))
         await asyncio.sleep(1.1)
         assert bench.write("2"), "it goes on by itself"
         assert not (await bench.go(late)).held
@@ -110,13 +112,13 @@ def test_a_data_process_that_is_started_anew_after_the_copy_proves_nothing() -> 
         await bench.go(FREEZE, TAKE)
         bench.machine.stop_engine()
         bench.machine.start_engine()
-        assert not (await bench.go(THAW)).held
+        assert not (await bench.go(PROVE)).held
 
     live(body)
 
 
 def test_one_that_is_started_anew_before_the_copy_stands_still_again_for_it() -> None:
-    """What counts is the time from the first copy to the thaw: the copies are of an instant in it."""
+    """What counts is the time from the first copy to the proof: the copies are of an instant in it."""
 
     async def body(bench: Bench) -> None:
         await bench.go(FREEZE)
@@ -127,17 +129,17 @@ def test_one_that_is_started_anew_before_the_copy_stands_still_again_for_it() ->
         assert bench.write("2")
         assert (await bench.go(TAKE)).held
         assert not bench.write("3")
-        assert (await bench.go(THAW)).held
+        assert (await bench.go(PROVE, THAW)).held
         (kept,) = await bench.kept()
         assert bench.machine.disk.data[kept.path] == "2"
 
     live(body)
 
 
-@pytest.mark.parametrize("late", [TAKE, THAW])
+@pytest.mark.parametrize("late", [TAKE, PROVE])
 def test_a_satellite_that_was_started_anew_proves_nothing(late: SnapshotStage) -> None:
     async def body(bench: Bench) -> None:
-        await bench.go(FREEZE, *((TAKE,) if late is THAW else ()))
+        await bench.go(FREEZE, *((TAKE,) if late is PROVE else ()))
         bench.still = Standstill(bench.host, lambda: {POOL.name.upper(): POOL})  # type: ignore[dict-item]
         assert not (await bench.go(late)).held
 
@@ -170,9 +172,9 @@ def test_a_snapshot_that_nobody_wants_any_more_lets_go_at_once() -> None:
 
 def test_another_snapshot_begins_anew() -> None:
     async def body(bench: Bench) -> None:
-        assert (await bench.go(FREEZE, TAKE, THAW)).held
+        assert (await bench.go(FREEZE, TAKE, PROVE, THAW)).held
         assert bench.write("2")
-        assert (await bench.go(FREEZE, TAKE, THAW, uuid="s2")).held
+        assert (await bench.go(FREEZE, TAKE, PROVE, THAW, uuid="s2")).held
         contents = {one.local.snapshot_uuid: bench.machine.disk.data[one.path] for one in await bench.kept()}
         assert contents == {"s1": "1", "s2": "2"}
 

@@ -1,10 +1,10 @@
 """Taking a snapshot on all its nodes, of one resource or of several at one instant.
 
 Phases: `freeze` (every node with the resource stands still), `take` (those with a disk keep what is there),
-`thaw` (all go on, and say whether nothing moved until then), then done. Invariant: it is successful only if
-every node stood still from before the first copy until after the last. Each node's standstill ends by itself
-at the deadline; a node that goes away, refuses or is late makes the snapshot fail, never wait. Resources of
-one call have a procedure each, and go from phase to phase together.
+`prove` (all say whether nothing moved until then, and none goes on before), `thaw`, then done. Invariant: it
+is successful only if every node stood still from before the first copy until after the last. Each node's
+standstill ends by itself at the deadline; a node that goes away, refuses or is late makes the snapshot fail,
+never wait. Resources of one call have a procedure each, and go from phase to phase together.
 """
 
 from collections.abc import Iterable
@@ -23,8 +23,8 @@ from bollard.planning.draft import Draft
 
 __all__ = ["DEADLINE_MS", "NEXT", "advance", "bury", "divided", "give_up", "running", "start"]
 
-FREEZE, TAKE, THAW = SnapshotStage.FREEZE, SnapshotStage.TAKE, SnapshotStage.THAW
-NEXT: dict[str, str | None] = {FREEZE: TAKE, TAKE: THAW, THAW: None}
+FREEZE, TAKE, PROVE, THAW = SnapshotStage
+NEXT: dict[str, str | None] = {FREEZE: TAKE, TAKE: PROVE, PROVE: THAW, THAW: None}
 """The table of phases; None ends the procedure. Cancelled by deleting the snapshot: every phase may thaw."""
 DEADLINE_MS = 30_000
 """How long a resource stands still at the most."""
@@ -34,7 +34,8 @@ _ON_THEIR_WAY = frozenset({"CONNECTED", "AUTHENTICATED"})
 _MESSAGES = {
     FREEZE: "Every node is told to stand still.",
     TAKE: "Everything stands still; the nodes keep what is there.",
-    THAW: "The nodes go on, and say whether nothing moved until now.",
+    PROVE: "The nodes say whether nothing moved until now.",
+    THAW: "The nodes go on.",
 }
 _SNAPSHOT, _WITH, _NODES, _DEADLINE = "snapshot", "with", "nodes", "deadline_ms"
 _FAILED, _WHY = "failed", "why"
@@ -80,7 +81,8 @@ def advance(draft: Draft, procedure: Procedure) -> list[Entry]:
         if failed is not None:
             _move(draft, together, THAW, failed)
         elif all(_answered(draft, one) for one in together):
-            _move(draft, together, str(NEXT[procedure.phase]), None)
+            divided_now = _divided_now(draft, together) if procedure.phase == PROVE else None
+            _move(draft, together, str(NEXT[procedure.phase]), divided_now)
         return []
     if all(_answered(draft, one) for one in together) or _late(draft, procedure):
         _finish(draft, together)
@@ -244,23 +246,17 @@ def _move(
 
 
 def _finish(draft: Draft, together: list[Procedure]) -> None:
-    failed: tuple[SnapshotPhase, str] | None = None
+    """All have gone on, or are given up for late: it was proven before, or has failed before."""
     first = together[0]
-    if _FAILED in first.arguments:
-        failed = SnapshotPhase(first.arguments[_FAILED]), first.arguments[_WHY]
-    else:
-        failed = _failure(draft, together) or _divided_now(draft, together)
-        if failed is None and not all(_answered(draft, one) for one in together):
-            failed = SnapshotPhase.FAILED_DEPLOYMENT, "Not every node said in time that nothing moved."
     for procedure in together:
         snapshot = _snapshot_of(draft, procedure)
         draft.drop(procedure)
         if snapshot is None:
             continue
-        if failed is None:
-            draft.put(msgspec.structs.replace(snapshot, phase=SnapshotPhase.SUCCESSFUL))
+        if _FAILED in first.arguments:
+            _fail(draft, snapshot, SnapshotPhase(first.arguments[_FAILED]), first.arguments[_WHY])
         else:
-            _fail(draft, snapshot, *failed)
+            draft.put(msgspec.structs.replace(snapshot, phase=SnapshotPhase.SUCCESSFUL))
 
 
 def _fail(draft: Draft, snapshot: SnapshotDefinition, phase: SnapshotPhase, why: str) -> None:

@@ -72,8 +72,14 @@ def test_everybody_stands_still_before_anybody_takes_and_until_all_have() -> Non
     assert marks(lab, "n1") == {snapshot(lab).uuid}
     lab.follow(only="n2")
     lab.tick()
-    assert phase(lab) == "thaw"
+    assert phase(lab) == "prove"
+    lab.follow(only="n1")
+    lab.tick()
+    assert phase(lab) == "prove", "who goes on early moves the data of others"
     assert snapshot(lab).phase is SnapshotPhase.TAKING, "it counts when all have said that nothing moved"
+    lab.follow()
+    lab.tick()
+    assert phase(lab) == "thaw"
     lab.quiet()
     assert running(lab) is None
     assert snapshot(lab).phase is SnapshotPhase.SUCCESSFUL
