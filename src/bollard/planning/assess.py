@@ -9,7 +9,7 @@ from bollard.domain.answers import Decision, Entry
 from bollard.domain.ids import Key, key_of
 from bollard.domain.nodes import NodePhase
 from bollard.domain.procedures import Procedure, Verb
-from bollard.domain.resources import Resource, ResourceDefinition, ResourcePhase, Tombstone
+from bollard.domain.resources import DiskKind, Resource, ResourceDefinition, ResourcePhase, Tombstone
 from bollard.planning import automatics, leaving, replicas
 from bollard.planning.draft import Draft
 from bollard.planning.procedures import (
@@ -207,4 +207,9 @@ def _unsettled(draft: Draft, keys: list[Key]) -> list[Key]:
         # Without a node to spare there is nothing to look for, and this is asked on every tick.
         if pair and usable - {key_of(resource.node) for resource in resources}:
             touched[key] = None
+        # One that was in use when it was not needed any more has stayed.
+        if any(one.disk is DiskKind.TIE_BREAKER for one in resources):
+            disks = sum(one.diskful for one in resources)
+            if disks < 2 or disks % 2:
+                touched[key] = None
     return list(touched)

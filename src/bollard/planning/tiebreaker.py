@@ -23,6 +23,8 @@ def settle(draft: Draft, definition: ResourceDefinition, *, freed: tuple[NodeNam
     present = [one for one in resources if one.disk is DiskKind.TIE_BREAKER]
     refs = entries.refs_of(definition=definition.name)
     if not _needed(draft, definition, resources):
+        if any(_used(draft, one) for one in present):
+            return []  # its user would lose what the other copies have not got yet
         for one in present:
             replicas.bury(draft, one)
         message = f"The tie-breaker of '{definition.name}' is not needed any more and is being removed"
@@ -33,6 +35,12 @@ def settle(draft: Draft, definition: ResourceDefinition, *, freed: tuple[NodeNam
     if present:
         return []
     return _add(draft, definition, resources, freed)
+
+
+def _used(draft: Draft, resource: Resource) -> bool:
+    """Whether somebody has it open, by the last report of its node."""
+    seen = replicas.online_seen(draft.world, resource)
+    return seen is not None and seen.in_use
 
 
 def _needed(draft: Draft, definition: ResourceDefinition, resources: list[Resource]) -> bool:

@@ -66,3 +66,16 @@ def test_a_majority_is_wanted_when_it_outlives_a_node() -> None:
     lab.spawn("two")
     assert quorum.counts(lab.cluster.resources_of("two")) == (2, 1)
     assert quorum.wants_majority(lab.cluster.resources_of("two"))
+
+
+def test_one_that_is_open_stays_until_it_is_closed() -> None:
+    lab = Lab(3)
+    lab.spawn("vol")
+    lab.quiet()
+    lab.use("vol", "n3")
+    lab.run(c.DeleteResource(definition="vol", node="n1"))
+    assert lab.kinds("vol")["n3"] == "tie-breaker"
+    lab.roles.clear()
+    lab.follow()
+    lab.quiet()
+    assert "n3" not in lab.kinds("vol")
