@@ -1,5 +1,7 @@
 """A satellite's configuration on the public API."""
 
+from typing import Any
+
 import msgspec
 
 from bollard.domain.nodes import Node
@@ -8,9 +10,20 @@ from bollard.wire.rest.settings import ConfigDebug, ConfigDir, LogBody
 
 
 class SatelliteConfigBody(Body, frozen=True, kw_only=True):
-    """Of a request to change a satellite's configuration; only the log level is used."""
+    """Of a request to change a satellite's configuration; only the log level is used.
 
+    Clients send back what they were shown, with the one member changed, so all of it is taken.
+    """
+
+    config: dict[str, Any] | None = None
+    debug: dict[str, Any] | None = None
     log: LogBody | None = None
+    net: dict[str, Any] | None = None
+    stlt_override_node_name: str | None = None
+    drbd_keep_res_pattern: str | None = None
+    remote_spdk: bool | None = None
+    ebs: bool | None = None
+    special_satellite: bool | None = None
 
 
 class SatelliteLog(msgspec.Struct, frozen=True):
