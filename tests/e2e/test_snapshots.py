@@ -236,9 +236,53 @@ def test_deaths_while_a_snapshot_is_taken_leave_it_whole_or_failed(town: Town) -
         town.must("DELETE", f"{RD}/src/snapshots/{name}")
 
 
+def test_a_node_that_dies_during_a_rollback_comes_back_with_the_same_data(town: Town) -> None:
+    first, second = town.disks("src")
+    with town.open("src", first) as client:
+        client.write(0, b"old" + bytes(4093))
+    town.snapshot()
+    with town.open("src", second) as client:
+        client.write(0, b"new" + bytes(4093))
+        client.write(MIB, b"new" + bytes(4093))
+    town.until(lambda: not _in_use(town), "the last client to be gone")
+    before = _generations(town)
+    asked = threading.Thread(target=_quietly, args=(town, f"{RD}/src/snapshot-rollback/s1", {}), daemon=True)
+    asked.start()
+    town.until(lambda: _generations(town) != before, "the rollback to begin")
+    town.cluster.servers.kill_node(second)
+    asked.join(90)
+    town.until(lambda: not town.must("GET", f"{RD}/src").get("procedures"), "its end without the node")
+    town.cluster.servers.start_node(second)
+    town.settle("src")
+    there = town.content("src", first)
+    assert there == town.content("src", second)
+    assert (there[0][:4], there[0][MIB : MIB + 4]) == (b"old\0", bytes(4))
+
+    def one_life() -> bool:
+        pools = [node.pool_dir for node in town.cluster.servers.nodes.values()]
+        return len([path for pool in pools for path in pool.glob("*.owner")]) == 2 * VOLUMES
+
+    town.until(one_life, "the former lives to be removed")
+
+
+def _generations(town: Town) -> list[str]:
+    """The first data generation of each volume: a rollback begins a new one."""
+    found = town.must("GET", f"{RD}/src/volume-definitions")
+    return [one["props"]["DrbdCurrentGi"] for one in found]
+
+
+def _in_use(town: Town) -> bool:
+    found = town.must("GET", f"{RD}/src/resources")
+    return any(one.get("state", {}).get("in_use") for one in found)
+
+
 def _ask_quietly(town: Town, name: str) -> None:
+    _quietly(town, f"{RD}/src/snapshots", {"name": name})
+
+
+def _quietly(town: Town, path: str, body: object) -> None:
     try:
-        Town.ask(_with_own_client(town), "POST", f"{RD}/src/snapshots", {"name": name})
+        Town.ask(_with_own_client(town), "POST", path, body)
     except ClientError:
         return
 
