@@ -8,16 +8,26 @@ import com.linbit.linstor.api.model.NetInterface;
 import com.linbit.linstor.api.model.Node;
 import com.linbit.linstor.api.model.Properties;
 import com.linbit.linstor.api.model.ProviderKind;
+import com.linbit.linstor.api.model.ResourceConnection;
+import com.linbit.linstor.api.model.ResourceConnectionModify;
+import com.linbit.linstor.api.model.ResourceDefinition;
+import com.linbit.linstor.api.model.ResourceDefinitionCloneRequest;
+import com.linbit.linstor.api.model.ResourceDefinitionCloneStarted;
+import com.linbit.linstor.api.model.ResourceDefinitionCloneStatus;
+import com.linbit.linstor.api.model.ResourceDefinitionCreate;
 import com.linbit.linstor.api.model.ResourceDefinitionModify;
 import com.linbit.linstor.api.model.ResourceGroup;
 import com.linbit.linstor.api.model.ResourceGroupSpawn;
 import com.linbit.linstor.api.model.ResourceMakeAvailable;
 import com.linbit.linstor.api.model.ResourceWithVolumes;
+import com.linbit.linstor.api.model.Snapshot;
+import com.linbit.linstor.api.model.SnapshotRestore;
 import com.linbit.linstor.api.model.StoragePool;
 import com.linbit.linstor.api.model.VolumeDefinitionModify;
 import com.linbit.linstor.api.model.VolumeGroup;
 import java.util.Collections;
 import java.util.List;
+import java.util.concurrent.locks.LockSupport;
 
 /**
  * The calls of CloudStack's storage plug-in against a controller with three nodes' satellites at 10.99.0.11 to 13.
@@ -36,6 +46,33 @@ public final class Smoke {
     private static void expect(String step, boolean found) {
         failed |= !found;
         System.out.println((found ? "ok " : "FAILED ") + step);
+    }
+
+    private interface Question {
+        boolean ask() throws ApiException;
+    }
+
+    /** Asks until it is so, for at most half a minute. */
+    private static void eventually(String step, Question question) throws ApiException {
+        long late = System.nanoTime() + 30_000_000_000L;
+        boolean found = question.ask();
+        while (!found && System.nanoTime() < late) {
+            LockSupport.parkNanos(20_000_000L);
+            found = question.ask();
+        }
+        expect(step, found);
+    }
+
+    /** Whether all disks of a resource are up to date; clients have none. */
+    private static boolean ready(DevelopersApi api, String name, int disks) throws ApiException {
+        List<String> all = Collections.emptyList();
+        List<String> one = Collections.singletonList(name);
+        int found = 0;
+        for (ResourceWithVolumes each : api.viewResources(all, one, all, all, null, null)) {
+            boolean told = !each.getVolumes().isEmpty() && each.getVolumes().get(0).getState() != null;
+            found += told && "UpToDate".equals(each.getVolumes().get(0).getState().getDiskState()) ? 1 : 0;
+        }
+        return found == disks;
     }
 
     private static void nodes(DevelopersApi api) throws ApiException {
@@ -95,6 +132,78 @@ public final class Smoke {
         check("change definition", api.resourceDefinitionModify("cs-1", change));
     }
 
+    /** A migration's two primaries, on the connection of two nodes alone. */
+    private static void connections(DevelopersApi api) throws ApiException {
+        ResourceConnectionModify both = new ResourceConnectionModify();
+        both.setOverrideProps(new Properties());
+        both.getOverrideProps().put("DrbdOptions/Net/allow-two-primaries", "yes");
+        both.getOverrideProps().put("DrbdOptions/Net/protocol", "C");
+        check("change connection", api.resourceConnectionModify("cs-1", "n1", "n2", both));
+        List<ResourceConnection> found = api.resourceConnectionsList("cs-1");
+        expect("three connections", found.size() == 3);
+        expect("two primaries", "yes".equals(props(found, "n1", "n2").get("DrbdOptions/Net/allow-two-primaries")));
+        ResourceConnectionModify again = new ResourceConnectionModify();
+        again.addDeletePropsItem("DrbdOptions/Net/allow-two-primaries");
+        again.addDeletePropsItem("DrbdOptions/Net/protocol");
+        check("change it back", api.resourceConnectionModify("cs-1", "n1", "n2", again));
+        expect("one primary", props(api.resourceConnectionsList("cs-1"), "n1", "n2").isEmpty());
+    }
+
+    private static Properties props(List<ResourceConnection> all, String one, String other) {
+        for (ResourceConnection each : all) {
+            if (each.getNodeA().equalsIgnoreCase(one) && each.getNodeB().equalsIgnoreCase(other)) {
+                return each.getProps() == null ? new Properties() : each.getProps();
+            }
+        }
+        return new Properties();
+    }
+
+    private static void snapshots(DevelopersApi api) throws ApiException {
+        Snapshot wanted = new Snapshot();
+        wanted.setName("cs-snap");
+        check("take snapshot", api.resourceSnapshotCreate("cs-1", wanted));
+        eventually("the snapshot is there", () ->
+            Collections.singletonList("SUCCESSFUL").equals(api.resourceSnapshotList("cs-1", "cs-snap").getFlags()));
+        Snapshot taken = api.resourceSnapshotsList("cs-1").get(0);
+        expect("its size", taken.getVolumeDefinitions().get(0).getSizeKib() == 131072L);
+        List<String> one = Collections.singletonList("cs-1");
+        expect("one in the view", api.viewSnapshots(Collections.emptyList(), one, null, null).size() == 1);
+        try {
+            expect("taken again", api.resourceSnapshotCreate("cs-1", wanted).hasError());
+        } catch (ApiException refused) {
+            expect("taken again", refused.getCode() == 500);
+        }
+        ResourceDefinition definition = new ResourceDefinition();
+        definition.setName("cs-2");
+        definition.setResourceGroupName("cs");
+        ResourceDefinitionCreate create = new ResourceDefinitionCreate();
+        create.setResourceDefinition(definition);
+        check("define what is restored", api.resourceDefinitionCreate(create));
+        SnapshotRestore restore = new SnapshotRestore();
+        restore.setToResource("cs-2");
+        check("restore volume definitions", api.resourceSnapshotsRestoreVolumeDefinition("cs-1", "cs-snap", restore));
+        check("restore resources", api.resourceSnapshotRestore("cs-1", "cs-snap", restore));
+        eventually("what was restored is ready", () -> ready(api, "cs-2", taken.getNodes().size()));
+        check("delete what was restored", api.resourceDefinitionDelete("cs-2"));
+        check("roll back", api.resourceSnapshotRollback("cs-1", "cs-snap"));
+        eventually("it is ready again", () -> ready(api, "cs-1", taken.getNodes().size()));
+        check("delete snapshot", api.resourceSnapshotDelete("cs-1", "cs-snap", Collections.emptyList()));
+        eventually("the snapshot is gone", () -> api.resourceSnapshotsList("cs-1").isEmpty());
+    }
+
+    private static void clones(DevelopersApi api) throws ApiException {
+        ResourceDefinitionCloneRequest wanted = new ResourceDefinitionCloneRequest();
+        wanted.setName("cs-3");
+        ResourceDefinitionCloneStarted started = api.resourceDefinitionClone("cs-1", wanted);
+        check("clone", started.getMessages());
+        expect("its name", started.getCloneName().equals("cs-3") && started.getSourceName().equals("cs-1"));
+        eventually("the clone is complete", () ->
+            api.resourceDefinitionCloneStatus("cs-1", "cs-3").getStatus()
+                == ResourceDefinitionCloneStatus.StatusEnum.COMPLETE);
+        eventually("the clone is ready", () -> ready(api, "cs-3", 2));
+        check("delete clone", api.resourceDefinitionDelete("cs-3"));
+    }
+
     private static void clear(DevelopersApi api) throws ApiException {
         check("delete resource", api.resourceDelete("cs-1", "n1", true));
         check("delete definition", api.resourceDefinitionDelete("cs-1"));
@@ -113,6 +222,9 @@ public final class Smoke {
         expect("version", api.controllerVersion().getRestApiVersion().equals("1.28.0"));
         nodes(api);
         volumes(api);
+        connections(api);
+        snapshots(api);
+        clones(api);
         clear(api);
         System.exit(failed ? 1 : 0);
     }
