@@ -157,6 +157,10 @@ def test_a_node_that_is_away_holds_up_nothing() -> None:
         assert changed.status == 200
         warnings = [code for code in changed.codes if codes.severity_of(code) is codes.Mask.WARN]
         assert {codes.code_of(code) for code in warnings} == {codes.WARN["NOT_CONNECTED"]}
+        left = await driver.ask("DELETE", f"/v1/resource-definitions/r1/resources/{away}")
+        assert left.status == 200
+        warned = [code for code in left.codes if codes.code_of(code) == codes.WARN["NOT_CONNECTED"]]
+        assert [codes.severity_of(code) for code in warned] == [codes.Mask.WARN]
         gone = await driver.ask("DELETE", "/v1/resource-definitions/r1")
         assert gone.status == 200
         assert await places(driver) == {}
@@ -232,7 +236,10 @@ def test_a_satellite_s_configuration() -> None:
     async def story() -> None:
         town, driver = await cluster()
         path = "/v1/nodes/n3/config"
-        assert (await driver.ask("GET", path)).json["net"] == {"port": 3366, "com_type": "plain"}
+        shown = (await driver.ask("GET", path)).json
+        assert shown["net"] == {"port": 3366, "com_type": "plain"}
+        shown["log"]["level"] = "INFO"
+        assert (await driver.ask("PUT", path, shown)).status == 200
         assert (await driver.ask("PUT", path, {"log": {"level": "DEBUG"}})).status == 200
         assert (await driver.ask("PUT", path, {"log": {"level": "LOUD"}})).status == 500
         await town.act(["stop", "process", "n3"])

@@ -149,6 +149,7 @@ func clear(ctx context.Context, c *client.Client) {
 	check("delete definition", c.ResourceDefinitions.Delete(ctx, "r1"))
 	check("delete what is not there", c.ResourceDefinitions.Delete(ctx, "r1"))
 	check("delete group", c.ResourceGroups.Delete(ctx, "g1"))
+	refused("evict a node that answers", c.Nodes.Evict(ctx, "n3"))
 	check("evacuate node", c.Nodes.Evacuate(ctx, "n3", client.NodeEvacuate{}))
 	check("restore node", c.Nodes.Restore(ctx, "n3", client.NodeRestore{}))
 	check("delete node", c.Nodes.Delete(ctx, "n3"))
