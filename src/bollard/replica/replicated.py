@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from bollard.replica.changes import Picture
 from bollard.replica.export import Done, Volume, Writing, told
+from bollard.replica.handlers import fence_peer
 from bollard.replica.loop import Loop, Timer
 from bollard.replica.metadisk import Disk
 from bollard.replica.net import Links
@@ -477,8 +478,7 @@ class ReplicatedResource:
         self._on_change()
 
     def _fence(self, act: a.Fence) -> None:
-        # No handler is configured: the outcome is "unreachable", which the policy weighs.
-        self._queue.append(e.FenceDone(act.peer, 5))
+        fence_peer(self._loop, self.spec, act.peer, lambda code: self.pump(e.FenceDone(act.peer, code)))
 
     def _log_line(self, act: a.Log) -> None:
         _log.log(_LEVELS.get(act.level, logging.INFO), "resource %s: %s", self.spec.name, act.text)
