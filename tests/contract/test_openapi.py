@@ -24,7 +24,7 @@ CHECKS = (
 )
 STREAMS_AND_TOKENS = "^/v1/(events/|controller/auth/)"
 """Answers that do not end, and what would take the token away that the rest is asked with."""
-TIME_S = 40
+TIME_S = 25
 pytestmark = pytest.mark.tool
 
 
