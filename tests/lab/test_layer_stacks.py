@@ -1,4 +1,4 @@
-"""Encrypted and cached volumes through the API on real kernels: life, failover, a locked controller, power cuts."""
+"""Encrypted and cached volumes through the API on real kernels: life, failover, locks, crashes."""
 
 from collections.abc import Iterator
 
@@ -185,7 +185,7 @@ def test_a_cached_volume_keeps_its_cache_in_a_second_group(lab: LabCluster, kind
 
 
 def test_replicas_on_encrypted_storage_fail_over(lab: LabCluster) -> None:
-    """What one node wrote is read on the other after the first lost its power; nothing of it is in the clear."""
+    """What one node wrote is read on the other after the first lost its power; below is ciphertext."""
     define(lab, "pair", "DRBD", "LUKS", "STORAGE")
     for node in (1, 2):
         place(lab, "pair", node, "thin")

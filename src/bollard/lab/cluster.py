@@ -139,12 +139,13 @@ class Lab:
         process = self._processes.pop(node, None)
         if process is None:
             return
-        for pid in _session(process.pid):
-            _signal(pid, signal.SIGKILL)
-        process.wait()
-        # The disks stay locked until the last helper of the kernel is gone.
-        while _session(process.pid):
+        # The disks stay locked until the last helper is gone, also one that was forked meanwhile.
+        while left := _session(process.pid):
+            for pid in left:
+                _signal(pid, signal.SIGKILL)
+            process.poll()
             time.sleep(_POLL_S)
+        process.wait()
         shutil.rmtree(self._folder(node) / "uml", ignore_errors=True)
 
     def freeze(self, node: int) -> None:
