@@ -328,13 +328,14 @@ def _layers(picture: Picture, stack: tuple[LayerKind, ...], pieces: list[_Piece]
 
 
 def _luks_volume(piece: _Piece) -> LuksVolume:
-    there = piece.seen is not None and bool(piece.seen.backing_path)
+    # What stands on it is there to be used only while it is open.
+    opened = piece.seen is not None and bool(piece.seen.backing_path and piece.seen.device_path)
     below = piece.layers[LayerKind.STORAGE]
     return LuksVolume(
         volume_number=piece.volume.number,
         allocated_size_kib=below.allocated_size_kib,
         usable_size_kib=piece.size_kib,
-        opened=there,
+        opened=opened,
         corrupted_key=False,
     )
 
