@@ -26,7 +26,9 @@ def _port() -> Iterator[int]:
 
 
 @pytest.fixture(name="cli")
-def _cli(port: int, capsys: pytest.CaptureFixture[str]) -> Cli:
+def _cli(port: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    # Whoever runs the tests may name the width of a terminal: tables would be cut to it.
+    monkeypatch.delenv("COLUMNS", raising=False)
     capsys.readouterr()
 
     def cli(line: str, *, code: int = 0, session: Session | None = None) -> str:
