@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Self
@@ -201,7 +202,7 @@ class Lab:
             f"vec1:transport=tap,ifname={control_tap(node)},depth=64,gro=1,mac=02:78:{mac[3:]}",
             f"lab_name=node{node}", f"lab_id={node}", f"lab_count={len(self.nodes)}",
             f"lab_modules={self.kernel.modules}", f"lab_load={','.join(self._load)}",
-            f"lab_init={_HERE / 'node_init.py'}",
+            f"lab_init={_HERE / 'node_init.py'}", f"lab_keep={_HERE.parents[2]},{sys.prefix}",
         ]  # fmt: skip
         return self.network.argv(command)
 

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 MS_NOATIME = 1024
+MS_BIND = 4096
 MNT_DETACH = 2
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -62,7 +63,9 @@ def first_stage() -> None:
     os.execv("/usr/bin/python3", ["/usr/bin/python3", "-SE", lab["init"], "stage2"])  # noqa: S606
 
 
-def _mounts() -> None:
+def _mounts(kept: str) -> None:
+    """`kept` are folders, by commas, that stay visible where an empty file system of the node covers them."""
+    handles = {folder: os.open(folder, os.O_RDONLY) for folder in kept.split(",") if folder}
     mount("proc", "proc", "/proc")
     mount("sysfs", "sys", "/sys")
     mount("devtmpfs", "dev", "/dev")
@@ -70,6 +73,10 @@ def _mounts() -> None:
     mount("tmpfs", "shm", "/dev/shm", "mode=1777")  # noqa: S108  # it is the mount point
     mount("tmpfs", "run", "/run", "mode=755")
     mount("tmpfs", "tmp", "/tmp", "mode=1777")  # noqa: S108  # likewise
+    for folder, handle in handles.items():
+        if not os.path.isdir(folder):  # noqa: PTH112
+            mount("", f"/proc/self/fd/{handle}", folder, flags=MS_BIND)
+        os.close(handle)
     for kind, where in (("debugfs", "/sys/kernel/debug"), ("configfs", "/sys/kernel/config")):
         if os.path.isdir(where):  # noqa: PTH112
             mount(kind, kind, where)
@@ -122,8 +129,9 @@ def second_stage() -> None:
     # Loaded before the node's own /tmp and /run may cover the folder that it is in.
     import agent  # type: ignore[import-not-found]  # noqa: PLC0415  # beside this file, in the node
 
-    _mounts()
+    mount("proc", "proc", "/proc")
     lab = settings()
+    _mounts(lab.get("keep", ""))
     _modules(lab)
     _network(lab)
     _drbd_files()
