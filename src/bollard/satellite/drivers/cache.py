@@ -49,21 +49,22 @@ class Cache:
         return await device_mapper.create(host, name, device_mapper.table(sectors, _TARGET, *words))
 
     async def grow(self, _layer: TargetLayer, seen: LayerSeen, _mark: LayerMark, host: Host) -> bool:
-        found = [one for one in await device_mapper.devices(host, _TARGET) if one.path == seen.path]
-        for one in found:
-            sectors = await sectors_of(f"/dev/block/{seen.below[0]}", host)
-            await device_mapper.reload(host, one.name, device_mapper.table(sectors, _TARGET, *one.words))
-        return bool(found)
+        found = await device_mapper.at(host, seen.path)
+        if found is None:
+            return False
+        await device_mapper.stretch(host, found, await sectors_of(f"/dev/block/{seen.below[0]}", host))
+        return True
 
     async def lower(self, seen: LayerSeen, _mark: LayerMark, host: Host) -> bool:
         """What is dirty goes down first, so that the volume is whole without its cache."""
-        found = [one for one in await device_mapper.devices(host, _TARGET) if one.path == seen.path]
-        for one in found:
-            if one.users == 0 and "writeback" in one.words:
-                await _clean(one, host)
-            await device_mapper.remove(host, one)
-            await _clear_away(one.name, host)
-        return bool(found)
+        found = await device_mapper.at(host, seen.path)
+        if found is None:
+            return False
+        if "writeback" in found.words and await device_mapper.unused(host, found):
+            await _clean(found, host)
+        await device_mapper.remove(host, found)
+        await _clear_away(found.name, host)
+        return True
 
 
 def _seen(device: DmDevice) -> LayerSeen:

@@ -45,19 +45,20 @@ class Writecache:
         return await device_mapper.create(host, name, device_mapper.table(sectors, _TARGET, *words))
 
     async def grow(self, _layer: TargetLayer, seen: LayerSeen, _mark: LayerMark, host: Host) -> bool:
-        found = [one for one in await device_mapper.devices(host, _TARGET) if one.path == seen.path]
-        for one in found:
-            await device_mapper.message(host, one.name, "flush", timeout_s=_FLUSH_LIMIT_S)
-            sectors = await sectors_of(f"/dev/block/{seen.below[0]}", host)
-            await device_mapper.reload(host, one.name, device_mapper.table(sectors, _TARGET, *one.words))
-        return bool(found)
+        found = await device_mapper.at(host, seen.path)
+        if found is None:
+            return False
+        await device_mapper.message(host, found.name, "flush", timeout_s=_FLUSH_LIMIT_S)
+        await device_mapper.stretch(host, found, await sectors_of(f"/dev/block/{seen.below[0]}", host))
+        return True
 
     async def lower(self, seen: LayerSeen, _mark: LayerMark, host: Host) -> bool:
-        found = [one for one in await device_mapper.devices(host, _TARGET) if one.path == seen.path]
-        for one in found:
-            await device_mapper.message(host, one.name, "flush", timeout_s=_FLUSH_LIMIT_S)
-            await device_mapper.remove(host, one)
-        return bool(found)
+        found = await device_mapper.at(host, seen.path)
+        if found is None:
+            return False
+        await device_mapper.message(host, found.name, "flush", timeout_s=_FLUSH_LIMIT_S)
+        await device_mapper.remove(host, found)
+        return True
 
 
 def _seen(device: DmDevice) -> LayerSeen:

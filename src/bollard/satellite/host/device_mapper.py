@@ -3,6 +3,7 @@
 It knows tables as words; what a target's words mean is the driver's business. Keys are never shown.
 """
 
+import asyncio
 from typing import Final
 
 import msgspec
@@ -12,6 +13,7 @@ from bollard.satellite.host.base import Cmd, Host, HostError
 
 __all__ = [
     "DmDevice",
+    "at",
     "create",
     "devices",
     "dirty_blocks",
@@ -20,7 +22,9 @@ __all__ = [
     "parse",
     "reload",
     "remove",
+    "stretch",
     "table",
+    "unused",
 ]
 
 _LOOK: Final = "device-mapper"
@@ -57,6 +61,11 @@ async def devices(host: Host, target: str = "") -> tuple[DmDevice, ...]:
     """All of one kind of target, or all, by one look for everybody who asks at the same time."""
     found = await host.shared.look(_LOOK, lambda: _look(host))
     return tuple(one for one in found if target in ("", one.target))
+
+
+async def at(host: Host, path: str) -> DmDevice | None:
+    """The device that is opened by this path, if there is one."""
+    return next((one for one in await devices(host) if one.path == path), None)
 
 
 def look_again(host: Host) -> None:
@@ -125,6 +134,11 @@ async def reload(host: Host, name: str, line: str) -> None:
         await _change(host, ("dmsetup", "resume", name))
 
 
+async def stretch(host: Host, device: DmDevice, sectors: int) -> None:
+    """Give a device another length, and leave all else as it is."""
+    await reload(host, device.name, table(sectors, device.target, *device.words))
+
+
 async def message(host: Host, name: str, *words: str, timeout_s: float = 180.0) -> None:
     """Tell a device's target something, and wait until it has done it."""
     await _change(host, ("dmsetup", "message", name, "0", *words), timeout_s)
@@ -140,6 +154,26 @@ _DIRTY_WORD: Final = 13
 """After `start length cache block used/total block used/total`, 4 of hits and misses, and 2 of moves."""
 
 
+async def unused(host: Host, device: DmDevice) -> bool:
+    """Wait until nobody has a device open; False when it is gone. HostError `busy` when somebody keeps it so.
+
+    Who only looks at it, as udev does at any time, is waited for, so that a look never passes for a user.
+    """
+    waited = 0
+    while now := next((one for one in await _look(host) if one.name == device.name), None):
+        if not now.users:
+            return True
+        if waited == _PATIENCE:
+            raise _busy(now)
+        waited += 1
+        await asyncio.sleep(_POLL_S)
+    return False
+
+
+_PATIENCE: Final = 25
+_POLL_S: Final = 0.2
+
+
 async def remove(host: Host, device: DmDevice) -> bool:
     """Take a device away. HostError `busy` while somebody has it open; a short look by udev is waited for."""
     try:
@@ -150,14 +184,18 @@ async def remove(host: Host, device: DmDevice) -> bool:
             return False
         if error.code != "tool-failed" or not now.users:
             raise
-        raise HostError(
-            f"'{device.path}' is in use",
-            code="busy",
-            cause=f"It is open {now.users} times.",
-            correction="Unmount it or stop its user; it is tried again by itself.",
-            name=device.name,
-        ) from None
+        raise _busy(now) from None
     return True
+
+
+def _busy(device: DmDevice) -> HostError:
+    return HostError(
+        f"'{device.path}' is in use",
+        code="busy",
+        cause=f"It is open {device.users} times.",
+        correction="Unmount it or stop its user; it is tried again by itself.",
+        name=device.name,
+    )
 
 
 async def _change(host: Host, argv: tuple[str, ...], timeout_s: float = 45.0) -> None:
