@@ -100,7 +100,11 @@ class Reply(msgspec.Struct):
 
     @property
     def codes(self) -> list[int]:
-        return [entry["ret_code"] for entry in self.json]
+        """Of the answer's entries, also of those inside the answer to a clone."""
+        entries = self.json
+        if isinstance(entries, dict):
+            entries = entries["messages"]
+        return [entry["ret_code"] for entry in entries]
 
 
 class Driver:
