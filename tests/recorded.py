@@ -29,9 +29,9 @@ SECTIONS = (
     *("controller", "nodes", "pools", "rd", "resources", "autoplace", "groups", "snapshots", "misc"),
     *("encryption", "events", "offline", "auth"),
 )
+"""In the order in which they were recorded: each builds on those before it."""
 _WITHOUT_TOKEN = frozenset({"no token", "wrong token", "basic"})
 """What the exchanges are called that bring no good token on purpose."""
-"""In the order in which they were recorded: each builds on those before it."""
 
 _ADDRESSES = {f"10.99.0.1{number}" for number in (1, 2, 3)}
 _SPACE_KIB = {"n1": (31139756, 31391744), "n3": (41552420, 41877504)}
@@ -149,6 +149,26 @@ class Town:
             revision = self.service.cluster.revision
             await self.satellites.settle()
             await self.service.submit(Tick())
+
+
+async def three_nodes() -> tuple[Town, Driver]:
+    """A town with three nodes that have a thin pool each, `pthin`."""
+    town = Town()
+    driver = await town.start()
+    for number in (1, 2, 3):
+        link: dict[str, Any] = {"name": "default", "address": f"10.99.0.1{number}"}
+        link |= {"satellite_port": 3366, "satellite_encryption_type": "PLAIN"}
+        node = {"name": f"n{number}", "type": "SATELLITE", "net_interfaces": [link]}
+        assert (await driver.ask("POST", "/v1/nodes", node)).status == 201
+        pool = {
+            "storage_pool_name": "pthin",
+            "provider_kind": "FILE_THIN",
+            "props": {"StorDriver/FileDir": f"/srv/recorded/pools/n{number}/thin"},
+        }
+        made = await driver.ask("POST", f"/v1/nodes/n{number}/storage-pools", pool)
+        assert made.status == 201, made.content
+    await town.quiet()
+    return town, driver
 
 
 class Nodes:

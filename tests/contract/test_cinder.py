@@ -3,13 +3,12 @@
 Skipped where Cinder cannot be installed, or where the port that the driver insists on is taken.
 """
 
-import os
 import pathlib
 import subprocess
-import sys
 
 import pytest
 
+from clients_venv import program
 from served_town import served
 
 PROGRAM = pathlib.Path(__file__).parent / "cinder" / "drive.py"
@@ -19,21 +18,8 @@ PACKAGES = ("cinder==29.0.0", "python-linstor==1.29.1")
 pytestmark = pytest.mark.tool
 
 
-def _python(folder: pathlib.Path) -> str:
-    """An interpreter with Cinder: the one that is named, or one made for this run."""
-    if named := os.environ.get("BOLLARD_CINDER_PYTHON"):
-        return named
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    python = str(folder / "bin" / "python")
-    install = [python, "-m", "pip", "install", "--quiet", *PACKAGES]
-    done = subprocess.run(install, capture_output=True, text=True, timeout=600, check=False)
-    if done.returncode:
-        pytest.skip(f"Cinder cannot be installed here: {done.stderr[-300:]}")
-    return python
-
-
 def test_the_life_of_volumes(tmp_path: pathlib.Path) -> None:
-    python = _python(tmp_path / "cinder")
+    python = program("python", "BOLLARD_CINDER_PYTHON", PACKAGES, tmp_path / "cinder")
     try:
         with served(PORT):
             run = subprocess.run(

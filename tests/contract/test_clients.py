@@ -13,30 +13,10 @@ from typing import Any
 import pytest
 
 from bollard.wire.rest import codes
-from recorded import Town
-from rest_driver import Driver
+from recorded import three_nodes
 
 FOLDER = pathlib.Path(__file__).parents[1] / "golden" / "clients"
 CLIENTS = sorted(path.stem for path in FOLDER.glob("*.json"))
-
-
-async def _town() -> tuple[Town, Driver]:
-    """Three nodes with a thin pool each."""
-    town = Town()
-    driver = await town.start()
-    for number in (1, 2, 3):
-        link: dict[str, Any] = {"name": "default", "address": f"10.99.0.1{number}"}
-        link |= {"satellite_port": 3366, "satellite_encryption_type": "PLAIN"}
-        node = {"name": f"n{number}", "type": "SATELLITE", "net_interfaces": [link]}
-        assert (await driver.ask("POST", "/v1/nodes", node)).status == 201
-        pool = {
-            "storage_pool_name": "pthin",
-            "provider_kind": "FILE_THIN",
-            "props": {"StorDriver/FileDir": f"/srv/recorded/pools/n{number}/thin"},
-        }
-        assert (await driver.ask("POST", f"/v1/nodes/n{number}/storage-pools", pool)).status == 201
-    await town.quiet()
-    return town, driver
 
 
 def found(value: Any, path: str) -> Iterator[Any]:
@@ -72,7 +52,7 @@ def _entries(reply: Any, expected: str) -> None:
 
 
 async def _replay(calls: list[dict[str, Any]]) -> None:
-    town, driver = await _town()
+    town, driver = await three_nodes()
     for call in calls:
         method, _, path = call["do"].partition(" ")
         reply = await driver.ask(method, path, call.get("body"))

@@ -7,12 +7,12 @@ import json
 import os
 import pathlib
 import subprocess
-import sys
 from typing import Any
 
 import pytest
 import urllib3
 
+from clients_venv import program
 from served_town import served
 
 HERE = pathlib.Path(__file__).parent
@@ -27,18 +27,6 @@ STREAMS_AND_TOKENS = "^/v1/(events/|controller/auth/)"
 """Answers that do not end, and what would take the token away that the rest is asked with."""
 TIME_S = 25
 pytestmark = pytest.mark.tool
-
-
-def _program(folder: pathlib.Path) -> str:
-    """Schemathesis: the one that is named, or one installed for this run."""
-    if named := os.environ.get("BOLLARD_SCHEMATHESIS"):
-        return named
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *PACKAGES]
-    done = subprocess.run(install, capture_output=True, text=True, timeout=600, check=False)
-    if done.returncode:
-        pytest.skip(f"schemathesis cannot be installed here: {done.stderr[-300:]}")
-    return str(folder / "bin" / "schemathesis")
 
 
 class Caller:
@@ -73,7 +61,7 @@ def prepare(call: Caller) -> None:
 
 
 def test_the_document_holds(tmp_path: pathlib.Path) -> None:
-    program = _program(tmp_path / "schemathesis")
+    schemathesis = program("schemathesis", "BOLLARD_SCHEMATHESIS", PACKAGES, tmp_path / "venv")
     with served() as port:
         call = Caller(port)
         prepare(call)
@@ -89,7 +77,7 @@ def test_the_document_holds(tmp_path: pathlib.Path) -> None:
             "--generation-with-security-parameters": "false",
         }
         run = subprocess.run(
-            [program, "run", str(DOCUMENT), "--continue-on-failure", "--no-shrink", "--no-color"]
+            [schemathesis, "run", str(DOCUMENT), "--continue-on-failure", "--no-shrink", "--no-color"]
             + [word for option in options.items() for word in option],
             env={**os.environ, "PYTHONPATH": str(HERE / "openapi"), "SCHEMATHESIS_HOOKS": "hooks"},
             cwd=tmp_path,

@@ -4,38 +4,10 @@ import asyncio
 from typing import Any
 
 from bollard.wire.rest import codes
-from recorded import Town
+from recorded import Town, three_nodes
 from rest_driver import Driver
 
 GIB = 1024 * 1024
-
-
-async def cluster() -> tuple[Town, Driver]:
-    """Three nodes with a thin pool each."""
-    town = Town()
-    driver = await town.start()
-    for number in (1, 2, 3):
-        link = {
-            "name": "default",
-            "address": f"10.99.0.1{number}",
-            "satellite_port": 3366,
-            "satellite_encryption_type": "PLAIN",
-        }
-        assert (
-            await driver.ask("POST", "/v1/nodes", {"name": f"n{number}", "net_interfaces": [link]})
-        ).status == 201
-        made = await driver.ask(
-            "POST",
-            f"/v1/nodes/n{number}/storage-pools",
-            {
-                "storage_pool_name": "pthin",
-                "provider_kind": "FILE_THIN",
-                "props": {"StorDriver/FileDir": f"/srv/recorded/pools/n{number}/thin"},
-            },
-        )
-        assert made.status == 201, made.content
-    await town.quiet()
-    return town, driver
 
 
 async def spawn(town: Town, driver: Driver, name: str = "r1", count: int = 2) -> list[dict[str, Any]]:
@@ -63,7 +35,7 @@ TIE_BREAKER = ("DISKLESS", "DRBD_DISKLESS", "TIE_BREAKER")
 
 def test_a_volume_is_spawned_explained_and_shown() -> None:
     async def story() -> None:
-        town, driver = await cluster()
+        town, driver = await three_nodes()
         entries = await spawn(town, driver)
         assert not any(codes.is_error(entry["ret_code"]) for entry in entries)
         explained = next(entry["explanation"] for entry in entries if "explanation" in entry)
@@ -83,7 +55,7 @@ def test_a_volume_is_spawned_explained_and_shown() -> None:
 
 def test_a_volume_grows_and_does_not_shrink() -> None:
     async def story() -> None:
-        town, driver = await cluster()
+        town, driver = await three_nodes()
         await spawn(town, driver)
         volume = "/v1/resource-definitions/r1/volume-definitions/0"
         assert (await driver.ask("PUT", volume, {"size_kib": 2 * GIB})).status == 200
@@ -99,7 +71,7 @@ def test_a_volume_grows_and_does_not_shrink() -> None:
 
 def test_a_disk_moves_to_another_node() -> None:
     async def story() -> None:
-        town, driver = await cluster()
+        town, driver = await three_nodes()
         await spawn(town, driver)
         before = await places(driver)
         spare = next(node for node, flags in before.items() if flags)
@@ -120,7 +92,7 @@ def test_a_disk_moves_to_another_node() -> None:
 
 def test_a_node_is_evacuated_and_taken_back() -> None:
     async def story() -> None:
-        town, driver = await cluster()
+        town, driver = await three_nodes()
         await spawn(town, driver)
         leaving = next(node for node, flags in (await places(driver)).items() if not flags)
         assert (await driver.ask("PUT", f"/v1/nodes/{leaving}/evacuate", {})).status == 200
@@ -147,7 +119,7 @@ def test_a_node_is_evacuated_and_taken_back() -> None:
 
 def test_a_node_that_is_away_holds_up_nothing() -> None:
     async def story() -> None:
-        town, driver = await cluster()
+        town, driver = await three_nodes()
         await spawn(town, driver)
         away = next(node for node, flags in (await places(driver)).items() if not flags)
         await town.act(["stop", "process", away])
@@ -174,7 +146,7 @@ def test_a_node_that_is_away_holds_up_nothing() -> None:
 
 def test_what_is_in_use_stays() -> None:
     async def story() -> None:
-        town, driver = await cluster()
+        town, driver = await three_nodes()
         await spawn(town, driver)
         user = next(node for node, flags in (await places(driver)).items() if not flags)
         await town.act(["r1", "becomes", "Primary", "on", user])
@@ -196,7 +168,7 @@ def test_what_is_in_use_stays() -> None:
 
 def test_error_reports_of_the_nodes_are_listed_too() -> None:
     async def story() -> None:
-        town, driver = await cluster()
+        town, driver = await three_nodes()
         await town.act(["stop", "process", "n3"])
         town.satellites.answers["error-reports"] = (
             '[{"id": "65A0BC00-12345-000001", "time_ms": 5, "message": "it broke", "text": "all of it"}]'
@@ -217,7 +189,7 @@ def test_error_reports_of_the_nodes_are_listed_too() -> None:
 
 def test_all_resources_of_a_definition_go_in_one_call() -> None:
     async def story() -> None:
-        town, driver = await cluster()
+        town, driver = await three_nodes()
         await spawn(town, driver)
         gone = await driver.ask("DELETE", "/v1/resource-definitions/r1/resources")
         assert gone.status == 200, gone.content
@@ -234,7 +206,7 @@ def test_all_resources_of_a_definition_go_in_one_call() -> None:
 
 def test_a_satellite_s_configuration() -> None:
     async def story() -> None:
-        town, driver = await cluster()
+        town, driver = await three_nodes()
         path = "/v1/nodes/n3/config"
         shown = (await driver.ask("GET", path)).json
         assert shown["net"] == {"port": 3366, "com_type": "plain"}
@@ -252,7 +224,7 @@ def test_a_satellite_s_configuration() -> None:
 
 def test_a_definition_shows_its_layers_once_it_has_resources() -> None:
     async def scenario() -> None:
-        town, driver = await cluster()
+        town, driver = await three_nodes()
         await driver.ask("POST", "/v1/resource-definitions", {"resource_definition": {"name": "a1"}})
         path = "/v1/resource-definitions/a1/volume-definitions"
         await driver.ask("POST", path, {"volume_definition": {"size_kib": 8192}})

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bollard.lab.cluster import Lab, find_kernel
+from bollard.lab.cluster import Lab
 from bollard.lab.network import data_address
-from bollard.lab.programs import LabError, need, run
+from bollard.lab.programs import LabError, run
+from lab_cluster import lacking
 
 _PROBE = """
 import socket, sys
@@ -21,18 +22,8 @@ except OSError:
 """
 
 
-def _lacking() -> str:
-    if os.geteuid() != 0:
-        return "the lab needs root"
-    try:
-        find_kernel()
-        need("ip", "bridge", "nft", "mkfs.ext4")
-    except LabError as error:
-        return str(error)
-    return ""
-
-
-pytestmark = [pytest.mark.lab, pytest.mark.skipif(bool(_lacking()), reason=_lacking())]
+_LACKING = lacking()
+pytestmark = [pytest.mark.lab, pytest.mark.skipif(bool(_LACKING), reason=_LACKING)]
 
 
 @pytest.fixture(scope="module")

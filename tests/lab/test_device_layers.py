@@ -10,10 +10,10 @@ from tests.lab_host import LabFiles, LabRunner, NoEngine
 from bollard.domain.ids import Uuid
 from bollard.domain.layers import LayerKind
 from bollard.domain.targets import TargetLayer
-from bollard.lab.cluster import Lab, find_kernel
-from bollard.lab.programs import LabError, need
+from bollard.lab.cluster import Lab
 from bollard.satellite.drivers import DEVICE_LAYERS, DeviceLayer
 from bollard.satellite.host.base import Host, HostError, LayerMark, LayerSeen
+from lab_cluster import lacking
 
 _SECRET = "correct horse battery"  # of this test alone
 _QUICK = "--pbkdf pbkdf2 --pbkdf-force-iterations 1000"
@@ -24,18 +24,8 @@ _HALF, _WHOLE = 262144, 393216
 _WORD = "what a user wrote"
 
 
-def _lacking() -> str:
-    if os.geteuid() != 0:
-        return "the lab needs root"
-    try:
-        find_kernel()
-        need("ip", "bridge", "nft", "mkfs.ext4", "cryptsetup", "dmsetup", "blkid")
-    except LabError as error:
-        return str(error)
-    return ""
-
-
-pytestmark = [pytest.mark.lab, pytest.mark.skipif(bool(_lacking()), reason=_lacking())]
+_LACKING = lacking("cryptsetup", "dmsetup", "blkid")
+pytestmark = [pytest.mark.lab, pytest.mark.skipif(bool(_LACKING), reason=_LACKING)]
 
 
 class Bench:

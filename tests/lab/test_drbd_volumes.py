@@ -11,11 +11,11 @@ from bollard.domain.layers import DEFAULT_STACK, ReplicationKind
 from bollard.domain.resources import DiskKind, Tombstone, VolumeOnNode
 from bollard.domain.seen import SeenResource
 from bollard.domain.targets import TargetPeer, TargetReplication, TargetResource, TargetVolume
-from bollard.lab.cluster import Lab, find_kernel
+from bollard.lab.cluster import Lab
 from bollard.lab.network import data_address
-from bollard.lab.programs import LabError, need
 from bollard.planning import sizes
 from bollard.planning.layers import drbd
+from lab_cluster import lacking
 from lab_satellites import LabSatellites, satellites_of
 
 MIB = 1024
@@ -24,18 +24,8 @@ STEPS = ["CreateBacking", "CreateMetadata", "ConfigureReplication"]
 QUICK = {"Net/connect-int": "1", "Net/ping-int": "2", "Net/timeout": "15"}
 
 
-def _lacking() -> str:
-    if os.geteuid() != 0:
-        return "the lab needs root"
-    try:
-        find_kernel()
-        need("ip", "bridge", "nft", "mkfs.ext4", "drbdadm", "lvcreate")
-    except LabError as error:
-        return str(error)
-    return ""
-
-
-pytestmark = [pytest.mark.lab, pytest.mark.skipif(bool(_lacking()), reason=_lacking())]
+_LACKING = lacking("drbdadm", "lvcreate")
+pytestmark = [pytest.mark.lab, pytest.mark.skipif(bool(_LACKING), reason=_LACKING)]
 Body = Callable[[LabSatellites], Awaitable[None]]
 
 

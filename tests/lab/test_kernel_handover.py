@@ -26,7 +26,8 @@ from kernel_peer import (
     whole,
 )
 
-pytestmark = [pytest.mark.lab, pytest.mark.skipif(bool(lacking()), reason=lacking())]
+_LACKING = lacking()
+pytestmark = [pytest.mark.lab, pytest.mark.skipif(bool(_LACKING), reason=_LACKING)]
 Make = Callable[..., Pair]
 HEIR = 2
 """The lab node whose kernel takes the engine's disk over."""

@@ -14,7 +14,8 @@ from kernel_peer import (
     lacking,
 )
 
-pytestmark = [pytest.mark.lab, pytest.mark.skipif(bool(lacking()), reason=lacking())]
+_LACKING = lacking()
+pytestmark = [pytest.mark.lab, pytest.mark.skipif(bool(_LACKING), reason=_LACKING)]
 Make = Callable[..., Pair]
 
 

@@ -8,7 +8,7 @@ from bollard.cli.exits import Exit, Stop
 from bollard.cli.grammar import PASTABLE, Noun, Verb, arg
 from bollard.cli.nouns.auth import AUTH
 from bollard.cli.nouns.drbd_options import ALL, options_verb
-from bollard.cli.nouns.placing import pairs_of
+from bollard.cli.nouns.placing import neighbours
 from bollard.cli.nouns.properties import property_verbs
 from bollard.cli.sizes import show_kib
 
@@ -67,15 +67,7 @@ def _max_volume_size(context: Context, options: argparse.Namespace) -> int:
     body: dict[str, Any] = {"place_count": options.REPLICA_COUNT}
     if options.storage_pool is not None:
         body["storage_pool"] = options.storage_pool
-    if options.do_not_place_with is not None:
-        body["not_place_with_rsc"] = options.do_not_place_with
-    if options.do_not_place_with_regex is not None:
-        body["not_place_with_rsc_regex"] = options.do_not_place_with_regex
-    for name in ("replicas_on_same", "replicas_on_different"):
-        if getattr(options, name) is not None:
-            body[name] = [f"Aux/{prop}" for prop in getattr(options, name)]
-    if options.x_replicas_on_different:
-        body["x_replicas_on_different_map"] = pairs_of(options.x_replicas_on_different)
+    body |= neighbours(options)
     if context.options.curl:
         return context.do("OPTIONS", "/v1/query-max-volume-size", body)
     reply = context.client.call("OPTIONS", "/v1/query-max-volume-size", body=body)

@@ -54,6 +54,21 @@ def pairs_of(words: list[str]) -> dict[str, int]:
     return {f"Aux/{prop}": int(number) for prop, number in zip(words[::2], words[1::2], strict=True)}
 
 
+def neighbours(options: argparse.Namespace) -> dict[str, Any]:
+    """What of a select filter says beside what a replica may stand, and beside what not."""
+    found: dict[str, Any] = {}
+    if options.do_not_place_with is not None:
+        found["not_place_with_rsc"] = options.do_not_place_with
+    if options.do_not_place_with_regex is not None:
+        found["not_place_with_rsc_regex"] = options.do_not_place_with_regex
+    for name in ("replicas_on_same", "replicas_on_different"):
+        if getattr(options, name) is not None:
+            found[name] = [f"Aux/{prop}" for prop in getattr(options, name)]
+    if options.x_replicas_on_different:
+        found["x_replicas_on_different_map"] = pairs_of(options.x_replicas_on_different)
+    return found
+
+
 def select_filter(options: argparse.Namespace, count: str | None = None) -> dict[str, Any]:
     """The AutoSelectFilter these options say; what was not given is left out."""
     found: dict[str, Any] = {}
@@ -66,15 +81,7 @@ def select_filter(options: argparse.Namespace, count: str | None = None) -> dict
         found["storage_pool_list"] = options.storage_pool
     if options.diskless_storage_pool is not None:
         found["storage_pool_diskless_list"] = options.diskless_storage_pool
-    if options.do_not_place_with is not None:
-        found["not_place_with_rsc"] = options.do_not_place_with
-    if options.do_not_place_with_regex is not None:
-        found["not_place_with_rsc_regex"] = options.do_not_place_with_regex
-    for name in ("replicas_on_same", "replicas_on_different"):
-        if getattr(options, name) is not None:
-            found[name] = [f"Aux/{prop}" for prop in getattr(options, name)]
-    if options.x_replicas_on_different:
-        found["x_replicas_on_different_map"] = pairs_of(options.x_replicas_on_different)
+    found |= neighbours(options)
     if options.diskless_on_remaining is not None:
         found["diskless_on_remaining"] = options.diskless_on_remaining in {"yes", "true"}
     if options.layer_list is not None:

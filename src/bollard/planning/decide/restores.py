@@ -64,11 +64,29 @@ def _successful(draft: Draft, source: ResourceDefinition, name: str) -> Snapshot
     return found
 
 
-def _restore_volumes(command: RestoreVolumeDefinitions, draft: Draft) -> Decision:
+def _to_restore(
+    command: RestoreVolumeDefinitions | RestoreResources, draft: Draft
+) -> tuple[ResourceDefinition, SnapshotDefinition]:
+    """Where to, and the snapshot. Raises a DomainError when one of them cannot take part."""
     source = draft.find_definition(command.definition)
     to = draft.find_definition(resource_name(command.to))
     found = _successful(draft, source, command.snapshot)
     snapshots.refuse_running(draft, to, (Verb.CLONE, Verb.ROLLBACK))
+    return to, found
+
+
+def _refuse_resources(draft: Draft, to: ResourceDefinition) -> None:
+    if draft.cluster.resources_of(to.name):
+        raise Exists(
+            Subject.RESOURCE,
+            to.name,
+            f"The resource definition '{to.name}' has resources already",
+            correction="Restore to a definition without resources.",
+        )
+
+
+def _restore_volumes(command: RestoreVolumeDefinitions, draft: Draft) -> Decision:
+    to, found = _to_restore(command, draft)
     taken = [volume.number for volume in found.volumes if to.volume(volume.number) is not None]
     if taken:
         raise Exists(
@@ -78,13 +96,7 @@ def _restore_volumes(command: RestoreVolumeDefinitions, draft: Draft) -> Decisio
             cause="The volumes of the snapshot are added to those that are there.",
             correction="Restore to a definition without volumes.",
         )
-    if draft.cluster.resources_of(to.name):
-        raise Exists(
-            Subject.RESOURCE,
-            to.name,
-            f"The resource definition '{to.name}' has resources already",
-            correction="Restore to a definition without resources.",
-        )
+    _refuse_resources(draft, to)
     changed = _with_volumes(draft, to, found.volumes)
     message = f"The volumes of the snapshot '{found.name}' were copied to '{to.name}'"
     refs = entries.refs_of(definition=to.name, uuid=changed.uuid)
@@ -112,17 +124,8 @@ def _with_volumes(
 
 
 def _restore_resources(command: RestoreResources, draft: Draft) -> Decision:
-    source = draft.find_definition(command.definition)
-    to = draft.find_definition(resource_name(command.to))
-    found = _successful(draft, source, command.snapshot)
-    snapshots.refuse_running(draft, to, (Verb.CLONE, Verb.ROLLBACK))
-    if draft.cluster.resources_of(to.name):
-        raise Exists(
-            Subject.RESOURCE,
-            to.name,
-            f"The resource definition '{to.name}' has resources already",
-            correction="Restore to a definition without resources.",
-        )
+    to, found = _to_restore(command, draft)
+    _refuse_resources(draft, to)
     _check_volumes(to, found)
     said: list[Entry] = []
     refs = entries.refs_of(definition=to.name)

@@ -148,7 +148,7 @@ class FuseServer:
     def _attributes(self, name: str) -> Attributes | None:
         """Of `` (the root), `RESOURCE` or `RESOURCE/NUMBER`; None when there is no such thing now."""
         if "/" in name:
-            volume = next((one for known, one in self._exports if known == name), None)
+            volume = self._exports.find(name)
             if volume is None:
                 return None
             return Attributes(self._node(name), volume.size_bytes, volume.read_only)
@@ -203,7 +203,7 @@ class FuseServer:
 
     def _open_file(self, head: wire.Header, _body: memoryview) -> None:
         name = self._names.get(head.node, "")
-        volume = next((one for known, one in self._exports if known == name), None)
+        volume = self._exports.find(name) if "/" in name else None  # else it is a folder
         if volume is None:
             self._refuse(head.unique, errno.ENOENT)
             return
