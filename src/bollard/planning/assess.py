@@ -25,6 +25,7 @@ from bollard.planning.procedures import (
 from bollard.planning.upkeep import (
     auto_diskful,
     auto_evict,
+    auto_snapshot,
     balance,
     block_size,
     implementation,
@@ -82,7 +83,13 @@ def _keep_up(draft: Draft, key: Key, *, balanced: bool) -> None:
             settle(draft, definition)
 
 
-_UPKEEP = (auto_diskful.settle, verify_algorithm.settle, block_size.settle, implementation.settle)
+_UPKEEP = (
+    auto_diskful.settle,
+    verify_algorithm.settle,
+    block_size.settle,
+    implementation.settle,
+    auto_snapshot.settle,
+)
 
 
 def _finish_tombstones(draft: Draft, keys: set[Key] | None) -> None:

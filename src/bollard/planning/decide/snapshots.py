@@ -31,7 +31,7 @@ from bollard.planning.procedures import rollback
 from bollard.planning.procedures import snapshot as taking
 from bollard.planning.world import World
 
-__all__ = ["decide", "find", "new", "refuse_running"]
+__all__ = ["decide", "find", "new", "refuse_running", "remove"]
 
 Commands = CreateSnapshots | ModifySnapshot | DeleteSnapshot | RollBack
 SEQUENCE = "SequenceNumber"
@@ -285,11 +285,10 @@ def _delete(command: DeleteSnapshot, draft: Draft) -> Decision:
         staying = ()
         going = list(found.nodes)
     if not staying:
-        restoring.give_up_waiting(draft, found.uuid)
-        draft.drop(found)
+        remove(draft, found)
     else:
         draft.put(msgspec.structs.replace(found, nodes=staying))
-    taking.bury(draft, found, going)
+        taking.bury(draft, found, going)
     if command.with_empty_definition and not staying and _is_empty(draft, definition):
         draft.drop(definition)
         message = f"The resource definition '{definition.name}', of which nothing is left, is deleted"
@@ -302,6 +301,13 @@ def _delete(command: DeleteSnapshot, draft: Draft) -> Decision:
     more = refs | ({} if staying else {"UUID": found.uuid})
     said.append(entries.deleted(Subject.SNAPSHOT, part if staying else whole, more))
     return outcome(draft, said)
+
+
+def remove(draft: Draft, found: SnapshotDefinition) -> None:
+    """Forget a snapshot that nothing is being made of or taken for; its nodes drop what they keep."""
+    restoring.give_up_waiting(draft, found.uuid)
+    draft.drop(found)
+    taking.bury(draft, found, list(found.nodes))
 
 
 def _is_empty(draft: Draft, definition: ResourceDefinition) -> bool:
