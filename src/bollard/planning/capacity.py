@@ -5,7 +5,7 @@ import itertools
 import msgspec
 
 from bollard.domain import props
-from bollard.domain.errors import Exhausted, Subject
+from bollard.domain.errors import Exhausted, Invalid, Subject
 from bollard.domain.ids import key_of
 from bollard.domain.layers import DEFAULT_STACK, THIN_PROVIDERS
 from bollard.domain.nodes import StoragePool
@@ -50,8 +50,8 @@ class SizeInfo(msgspec.Struct, frozen=True):
 
 
 def max_volume_sizes(wanted: SelectFilter, world: World) -> tuple[PoolSet, ...]:
-    """The sets of pools that could hold a volume, by pool name. Raises Exhausted when there is none."""
-    count = wanted.place_count or DEFAULT_COUNT
+    """The sets of pools that could hold a volume, by pool name. Raises Exhausted when there is none, Invalid."""
+    count = _count(wanted)
     found: list[PoolSet] = []
     by_name = sorted(_candidates(wanted, world), key=lambda pool: key_of(pool.name))
     for _, same in itertools.groupby(by_name, key=lambda pool: key_of(pool.name)):
@@ -77,7 +77,7 @@ def max_volume_sizes(wanted: SelectFilter, world: World) -> tuple[PoolSet, ...]:
 
 def size_info(wanted: SelectFilter, world: World) -> SizeInfo:
     """How large one volume may be and how much fits in all; zeroes when nothing can be placed."""
-    count = wanted.place_count or DEFAULT_COUNT
+    count = _count(wanted)
     spaces = [sizes.space_in(world, pool, wanted.overprovision) for pool in _candidates(wanted, world)]
     request = placement.Request(
         name="", count=count, filter=wanted, layers=wanted.layer_stack or DEFAULT_STACK
@@ -93,6 +93,19 @@ def size_info(wanted: SelectFilter, world: World) -> SizeInfo:
         capacity_kib=_in_all([space.total_kib for space in spaces], count),
         next=tuple(Spawned(pool.node, pool.name, ratio_of(world, pool)) for pool in pools),
     )
+
+
+def _count(wanted: SelectFilter) -> int:
+    count = wanted.place_count or DEFAULT_COUNT
+    if count < 0:
+        raise Invalid(
+            Subject.PLACE_COUNT,
+            str(count),
+            f"{count} is not a place count",
+            cause="A volume has at least one replica.",
+            correction=f"Leave it out or give 0 for {DEFAULT_COUNT}, or give how many there shall be.",
+        )
+    return count
 
 
 def ratio_of(world: World, pool: StoragePool) -> float:

@@ -1,11 +1,13 @@
 """Questions about sizes: what the placer could still place, and what cannot be."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bollard.domain.cluster import Cluster, Record
-from bollard.domain.errors import Exhausted
+from bollard.domain.errors import Exhausted, Invalid
 from bollard.domain.ids import NodeName, Uuid, key_of
 from bollard.domain.layers import ProviderKind
 from bollard.domain.nodes import Node, StoragePool
@@ -80,3 +82,10 @@ def test_what_fits_in_all_is_never_more_than_there_is(spaces: list[int], count: 
         assert found >= sorted(spaces, reverse=True)[count - 1]
     else:
         assert found == 0
+
+
+@pytest.mark.parametrize("ask", [capacity.max_volume_sizes, capacity.size_info])
+def test_less_than_no_replicas_are_no_count(ask: Callable[[SelectFilter, World], object]) -> None:
+    with pytest.raises(Invalid, match="-1 is not a place count"):
+        ask(SelectFilter(place_count=-1), world())
+    assert ask(SelectFilter(place_count=0), world()) == ask(SelectFilter(), world())
