@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from bollard.replica.changes import Picture
 from bollard.replica.export import Done, Volume, Writing, told
-from bollard.replica.handlers import fence_peer
+from bollard.replica.handlers import call_handler, fence_peer
 from bollard.replica.loop import Loop, Timer
 from bollard.replica.metadisk import Disk
 from bollard.replica.net import Links
@@ -120,6 +120,7 @@ class ReplicatedResource:
             a.Answer: self._answer,
             a.Notify: self._notify,
             a.Fence: self._fence,
+            a.Call: lambda act: call_handler(loop, self.spec, act, self.pump),
             a.Log: self._log_line,
         }
 

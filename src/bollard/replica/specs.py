@@ -1,6 +1,5 @@
 """From a configured resource to the core's records, and from the core's answers to refusals. Pure."""
 
-from bollard.replica.handlers import HANDLERS
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol.config import PeerConfig, VolumeConfig
 from bollard.replica.trouble import Trouble
@@ -58,7 +57,7 @@ def peer_config(spec: ResourceSpec, peer: PeerSpec) -> PeerConfig:
 
 def option_items(spec: ResourceSpec) -> tuple[tuple[str, str], ...]:
     """The options of the core by name, the secret among them; a secret alone means CRAM with SHA-256."""
-    options = {name: value for name, value in spec.options.items() if name not in HANDLERS}
+    options = dict(spec.options)
     if spec.shared_secret:
         options["shared-secret"] = spec.shared_secret
         options.setdefault("cram-hmac-alg", "sha256")

@@ -36,6 +36,14 @@ def test_acknowledged_writes_survive_and_nodes_agree_again(first: int, disk_faul
     assert promotions > 0
 
 
+@pytest.mark.parametrize("first", range(0, COUNT // 4, GROUP))
+def test_single_blocks_that_fail_are_passed_on_and_made_good(first: int) -> None:
+    acknowledged = 0
+    for seed in range(7000 + first, 7000 + min(first + GROUP, COUNT // 4)):
+        acknowledged += run_history(seed, 30, bad_blocks=True, short_way=seed % 2 == 1).acknowledged
+    assert acknowledged > 0
+
+
 @pytest.mark.parametrize("short_way", [False, True], ids=["by-events", "short-way"])
 @pytest.mark.parametrize(("seed", "steps", "disk_faults"), KEPT)
 def test_seeds_that_failed_once(seed: int, steps: int, disk_faults: bool, short_way: bool) -> None:

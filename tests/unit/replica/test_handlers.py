@@ -2,15 +2,19 @@
 
 import shlex
 import sys
+from ast import literal_eval
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from bollard.replica.handlers import HANDLERS, UNREACHABLE, fence_peer, run
+from bollard.replica.handlers import UNREACHABLE, call_handler, fence_peer, run
 from bollard.replica.loop import Loop
+from bollard.replica.protocol.actions import Call
+from bollard.replica.protocol.config import Handler, parse_options
 from bollard.replica.specs import option_items
-from bollard.wire.engine import PeerSpec, ResourceSpec
+from bollard.wire.engine import PeerSpec, ResourceSpec, VolumeSpec
 
 
 @pytest.fixture
@@ -82,6 +86,46 @@ def test_without_a_handler_the_peer_may_live(loop: Loop) -> None:
     assert found == [UNREACHABLE]
 
 
-def test_handlers_are_no_options_of_the_core() -> None:
-    assert "fence-peer" in HANDLERS
-    assert option_items(spec("/bin/true")) == ()
+def test_the_core_only_knows_which_handlers_there_are() -> None:
+    options = parse_options(option_items(spec("/bin/true --secret-of-the-operator")))
+    assert options.handlers == {Handler.FENCE_PEER}
+    assert parse_options([("split-brain", " ")]).handlers == frozenset()
+
+
+def test_any_handler_is_told_what_drbd_tells(loop: Loop, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    body = f"import os; open({str(out)!r}, 'w').write(repr(sorted(os.environ.items()))); raise SystemExit(9)"
+    volume = VolumeSpec(number=2, minor=1002, backing="/dev/vg/data", size_bytes=0)
+    made = msgspec.structs.replace(
+        spec(), volumes=(volume,), options={"before-resync-target": script(tmp_path, body)}
+    )
+    call = Call("before-resync-target", 1, 2, 1, "Connected", 0b11)
+    found: list[int] = []
+    call_handler(loop, made, call, lambda done: found.append(done.code))
+    while not found:
+        loop.run_once(1.0)
+    assert found == [9]
+    told = dict(literal_eval(out.read_text()))
+    assert told["DRBD_RESOURCE"] == "data"
+    assert (told["DRBD_VOLUME"], told["DRBD_MINOR"], told["DRBD_MINOR_2"]) == ("2", "1002", "1002")
+    assert told["DRBD_BACKING_DEV"] == told["DRBD_LL_DISK"] == "/dev/vg/data"
+    assert (told["DRBD_PEER_NODE_ID"], told["DRBD_PEER_ADDRESS"], told["DRBD_NODE_ID_1"]) == (
+        "1",
+        "10.0.0.2",
+        "beta",
+    )
+    assert (told["DRBD_CSTATE"], told["UP_TO_DATE_NODES"], told["DRBD_MY_NODE_ID"]) == (
+        "Connected",
+        "0x3",
+        "0",
+    )
+
+
+@pytest.mark.parametrize("line", ["", "no-such-handler-anywhere"])
+def test_a_handler_that_cannot_run_stops_nothing(loop: Loop, line: str) -> None:
+    made = msgspec.structs.replace(spec(), options={"before-resync-target": line})
+    found: list[int] = []
+    call_handler(loop, made, Call("before-resync-target", 1), lambda done: found.append(done.code))
+    while not found:
+        loop.run_once(1.0)
+    assert found == [0]

@@ -188,6 +188,21 @@ class Fence(_Held, frozen=True):
     peer: int
 
 
+class Call(_Action, frozen=True):
+    """Run another handler. With a `tag` it is answered by CallDone, else nobody waits for it.
+
+    `volume` and `peer` (a node id) are what it is about, where it is about one; `state` and `good_nodes` are
+    the connection's state and the nodes with UpToDate data, as the handler is told.
+    """
+
+    handler: str
+    tag: int = 0
+    volume: int | None = None
+    peer: int | None = None
+    state: str = ""
+    good_nodes: int = 0
+
+
 class Log(_Action, frozen=True):
     """One event for people: `level` is info, warning or error; no payloads, no secrets."""
 
@@ -197,5 +212,5 @@ class Log(_Action, frozen=True):
 
 Action = (
     Send | Dial | HangUp | ReadDisk | WriteDisk | ZeroDisk | FlushDisk | WriteMeta | OpenDisk | CloseDisk
-    | Complete | VolumeSize | MetadataAt | Answer | Notify | Fence | Log
+    | Complete | VolumeSize | MetadataAt | Answer | Notify | Fence | Call | Log
 )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bollard.domain.units import SECTOR_BYTES
 from bollard.replica.protocol import packets as p
-from bollard.replica.protocol.config import QUORUM_OFF
+from bollard.replica.protocol.config import QUORUM_OFF, Handler
 from bollard.replica.protocol.dialect import Feature
 from bollard.replica.protocol.errors import ProtocolError
 from bollard.replica.protocol.generations import connect_in_sync, owes_unmarked, set_current
@@ -255,17 +255,26 @@ class Agreement:
             return Vote.RETRY
         if decision.strategy is Strategy.NO_SYNC and sent.dirty_bits != self.my_side(device).dirty_bits:
             return Vote.RETRY
+        if decision.split_brain:
+            self.r.calls.tell(Handler.INITIAL_SPLIT_BRAIN, volume, peer)
         if decision.disconnect:
+            if decision.split_brain:
+                self.r.calls.tell(Handler.SPLIT_BRAIN, volume, peer)
             word = "split brain" if decision.split_brain else "unrelated data"
             self.core.log(
                 "error", f"{word} with {peer.config.name} on volume {volume.number}: {decision.rule}"
             )
             self.r.connector.stand_alone(peer, f"{word}; decide whose data to discard, then connect")
             return None
+        if decision.demote_loser and decision.strategy is Strategy.SYNC_TARGET:
+            self._lost_after_split_brain(device)
+            return Vote.NO
         match judge_lost_role(sent, theirs, decision, options.rr_conflict):
             case LostRole.RETRY_CONNECT | LostRole.AUTO_DISCARD:
                 return Vote.NO
-            case LostRole.DISCONNECT | LostRole.CALL_PRI_LOST:
+            case (LostRole.DISCONNECT | LostRole.CALL_PRI_LOST) as lost:
+                if lost is LostRole.CALL_PRI_LOST:
+                    self.r.calls.tell(Handler.PRI_LOST, volume, peer)
                 self.r.promotion.outdated_while_suspended()
                 return Vote.NO
             case LostRole.GO_ON:
@@ -276,6 +285,15 @@ class Agreement:
             f"volume {volume.number} with {peer.config.name}: {decision.strategy} by rule {decision.rule}",
         )
         return Vote.YES
+
+    def _lost_after_split_brain(self, device: PeerDevice) -> None:
+        """This Primary's data loses: it gives way, or if it is in use a handler must see to that."""
+
+        def demoted(refusal: object) -> None:
+            if refusal is not None:
+                self.r.calls.tell(Handler.PRI_LOST_AFTER_SB, device.volume, device.peer)
+
+        self.r.promotion.demote(demoted, force=False)
 
     def _must_rotate(self, device: PeerDevice) -> bool:
         """This Primary, or former one, has writes the peer may lack although both name one generation."""

@@ -62,8 +62,7 @@ class Changes(Rules):
             left -= 1
             if errno:
                 for volume in volumes:
-                    if volume.disk_open:
-                        self.r.disks.write_failed(volume)
+                    self.r.io_errors.unknown_place(volume)
             if not left:
                 then()
 

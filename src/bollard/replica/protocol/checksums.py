@@ -56,8 +56,8 @@ class Checksums:
         volume = device.volume
 
         def done(errno: int, data: Buffer) -> None:
-            if errno and volume.disk_open:
-                self.r.disks.write_failed(volume)
+            if errno:
+                self.r.io_errors.at(volume, fetch.start, fetch.end - fetch.start)
             if not self.r.resync.current(device, target):
                 volume.busy.leave(fetch)
             elif errno:

@@ -37,6 +37,26 @@ class OnIoError(StrEnum):
 
     DETACH = "detach"
     PASS_ON = "pass_on"  # noqa: S105  the name of a policy
+    CALL_LOCAL_IO_ERROR = "call-local-io-error"
+
+
+class Handler(StrEnum):
+    """Programs of the operator that are run when something happens; options of the same name."""
+
+    AFTER_RESYNC_TARGET = "after-resync-target"
+    BEFORE_RESYNC_SOURCE = "before-resync-source"
+    BEFORE_RESYNC_TARGET = "before-resync-target"
+    DISCONNECTED = "disconnected"
+    FENCE_PEER = "fence-peer"
+    INITIAL_SPLIT_BRAIN = "initial-split-brain"
+    LOCAL_IO_ERROR = "local-io-error"
+    OUT_OF_SYNC = "out-of-sync"
+    PRI_LOST = "pri-lost"
+    PRI_LOST_AFTER_SB = "pri-lost-after-sb"
+    PRI_ON_INCON_DEGR = "pri-on-incon-degr"
+    QUORUM_LOST = "quorum-lost"
+    SPLIT_BRAIN = "split-brain"
+    UNFENCE_PEER = "unfence-peer"
 
 
 QUORUM_OFF: Final = 0
@@ -48,7 +68,8 @@ QUORUM_ALL: Final = 33
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of a resource, already in units: `_s` seconds, `_bytes`, counts.
 
-    `quorum` is QUORUM_OFF, QUORUM_MAJORITY, QUORUM_ALL or a number of nodes.
+    `quorum` is QUORUM_OFF, QUORUM_MAJORITY, QUORUM_ALL or a number of nodes. `handlers` are those that there
+    are; what they run is known to the shell.
     """
 
     protocol: WireProtocol = WireProtocol.C
@@ -88,6 +109,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     max_version: int = MAX_DRBD9
     use_rle: bool = True
     allow_remote_read: bool = True
+    handlers: frozenset[Handler] = frozenset()
 
     def __repr__(self) -> str:
         return f"Options(protocol={self.protocol.name}, quorum={self.quorum})"
@@ -121,10 +143,15 @@ class ResourceConfig(msgspec.Struct, frozen=True, kw_only=True):
     options: Options = Options()
 
 
-def parse_options(raw: Iterable[tuple[str, str]], *, base: Options | None = None) -> Options:
+def parse_options(raw: Iterable[tuple[str, str]]) -> Options:
     """Options by DRBD's names (`ping-int`, `quorum`, ...) with DRBD's units. Raises ConfigError."""
     values: dict[str, object] = {}
+    handlers: set[Handler] = set()
     for name, text in raw:
+        if name in HANDLERS:
+            if text.strip():
+                handlers.add(Handler(name))
+            continue
         reader = _READERS.get(name)
         if reader is None:
             if name in IGNORED:
@@ -135,7 +162,7 @@ def parse_options(raw: Iterable[tuple[str, str]], *, base: Options | None = None
             values[field] = parse(text.strip())
         except (ValueError, KeyError) as error:
             raise ConfigError(f"option {name}: {text!r} is not a valid value ({error})") from None
-    return msgspec.structs.replace(base or Options(), **values)
+    return msgspec.structs.replace(Options(handlers=frozenset(handlers)), **values)
 
 
 def _flag(text: str) -> bool:
@@ -243,6 +270,7 @@ _READERS: Final[dict[str, tuple[str, _Parser]]] = {
     "allow-remote-read": ("allow_remote_read", _flag),
 }
 
+HANDLERS: Final = frozenset(Handler)
 OPTION_NAMES: Final = frozenset(_READERS)
 IGNORED: Final = frozenset(
     {

@@ -12,6 +12,7 @@ from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import packets as p
 from bollard.replica.protocol.changes84 import goodbye
 from bollard.replica.protocol.commands import Channel, ConnFlag
+from bollard.replica.protocol.config import Handler
 from bollard.replica.protocol.dialect import DRBD84, MIN_DRBD9, Dialect, Feature
 from bollard.replica.protocol.digests import digest_of
 from bollard.replica.protocol.errors import ProtocolError
@@ -155,6 +156,7 @@ class Connector:
         if was_connected:
             self.core.log("info", f"connection to {peer.config.name} is now {state.name}")
             self.r.losses.connection_lost(peer, was_primary=was_primary)
+            self.r.calls.tell(Handler.DISCONNECTED, None, peer)
         self.r.twopc.peer_lost(peer)
         for waiter in waiters:
             waiter(False)

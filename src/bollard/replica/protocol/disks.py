@@ -26,7 +26,7 @@ from bollard.replica.metadata.superblock import (
     without_day_0,
 )
 from bollard.replica.protocol import actions as a
-from bollard.replica.protocol.config import QUORUM_OFF, OnIoError
+from bollard.replica.protocol.config import QUORUM_OFF, Handler, OnIoError
 from bollard.replica.protocol.events import Buffer, DiskAttached, DiskOpenFailed
 from bollard.replica.protocol.generations import Generations, PeerDisk, Peers, Slot, set_primary
 from bollard.replica.protocol.growing import left_by_growth
@@ -399,14 +399,12 @@ class Disks:
             return
         why = f"volume {volume.number}: {what}; its disk is given up, replace it and attach"
         self.core.log("error", why)
+        if self.core.options.on_io_error is OnIoError.CALL_LOCAL_IO_ERROR:
+            self.r.calls.tell(Handler.LOCAL_IO_ERROR, volume)
         self.close(volume, failed=True)
         tag, volume.attach_tag = volume.attach_tag, None
         if tag is not None:
             self.r.answer(tag, a.Code.UNAVAILABLE, why)
-
-    def write_failed(self, volume: Volume) -> None:
-        if self.core.options.on_io_error == OnIoError.DETACH:
-            self.io_error(volume, "a write to the disk failed")
 
     def close(self, volume: Volume, *, failed: bool = False) -> None:
         """Stop using the disk at once; everything waiting for it fails with EIO."""

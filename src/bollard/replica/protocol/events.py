@@ -59,7 +59,7 @@ class RemovePeer(_Event, frozen=True):
 
 
 class SetOptions(_Event, frozen=True):
-    """Change options by DRBD's names; those not named keep their values. Answered by `Answer(tag)`."""
+    """All options by DRBD's names; those not named get their defaults. Answered by `Answer(tag)`."""
 
     tag: int
     options: tuple[tuple[str, str], ...]
@@ -308,9 +308,16 @@ class FenceDone(_Event, frozen=True):
     code: int
 
 
+class CallDone(_Event, frozen=True):
+    """The answer to the action `Call` with this tag: the handler's exit code, 0 if it could not run."""
+
+    tag: int
+    code: int
+
+
 Event = (
     AddVolume | RemoveVolume | AddPeer | RemovePeer | SetOptions | DiskAttached | DiskOpenFailed | DiskDone
     | BackingResized | LinkUp | LinkDown | Received | Tick | Request | Open | Close | Promote | Demote
     | Connect | Disconnect | Attach | Detach | Outdate | Invalidate | Verify | Resize | NewCurrentUuid
-    | SuspendIo | ResumeIo | Stop | FenceDone
+    | SuspendIo | ResumeIo | Stop | FenceDone | CallDone
 )  # fmt: skip

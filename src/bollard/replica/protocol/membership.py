@@ -75,6 +75,8 @@ class Membership:
             )
             if core.role == Role.PRIMARY:
                 volume.lost_quorum_as_primary = not verdict.have
+                if not verdict.have:
+                    self.r.calls.tell(config.Handler.QUORUM_LOST, volume)
             # The flag may make this node the source of a survivor, so what was acknowledged is durable first.
             self.r.disks.refresh(volume, flush_data=volume.lost_quorum_as_primary)
             self.r.news.broadcast(volume)

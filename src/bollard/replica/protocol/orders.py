@@ -75,7 +75,7 @@ class Orders:
 
     def set_options(self, event: e.SetOptions) -> None:
         try:
-            options = parse_options(event.options, base=self.core.options)
+            options = parse_options(event.options)
         except ConfigError as error:
             self.r.answer(event.tag, a.Code.INVALID, str(error))
             return

@@ -66,8 +66,7 @@ class Reads:
             return
         self.core.log("warning", f"volume {volume.number}: a read from the disk failed, asking a peer")
         self.read(event, volume, tried | {self.core.node_id})
-        if volume.disk_open:
-            self.r.disks.write_failed(volume)
+        self.r.io_errors.at(volume, event.offset_bytes, event.length_bytes)
 
     def _ask(self, read: RemoteRead) -> None:
         event, device = read.event, read.device

@@ -227,8 +227,7 @@ class Receiver:
         if errno:
             if alive:
                 self._negative(peer, volume.number, op.packet, op.end - op.start)
-            if volume.disk_open:
-                self.r.disks.write_failed(volume)
+            self.r.io_errors.at(volume, op.start, op.end - op.start)
         elif alive and op.packet.flags & _SEND_WRITE_ACK:
             self._ack(op, Cmd.WRITE_ACK)
         volume.busy.leave(op)
@@ -271,8 +270,7 @@ class Receiver:
             epoch.flushing -= 1
             if errno:
                 for volume in open_ones:
-                    if volume.disk_open:
-                        self.r.disks.write_failed(volume)
+                    self.r.io_errors.unknown_place(volume)
                 if peer.link == link:
                     self.r.connector.drop_for_disk(peer)
                 return

@@ -11,7 +11,7 @@ from bollard.replica.metadata.al_block import EXTENT_BYTES
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import packets as p
 from bollard.replica.protocol.commands import Channel, Cmd, DataFlag, WireProtocol
-from bollard.replica.protocol.config import OnNoQuorum
+from bollard.replica.protocol.config import Handler, OnNoQuorum
 from bollard.replica.protocol.events import Request, Verb
 from bollard.replica.protocol.frames import MAGIC_100
 from bollard.replica.protocol.model import EINVAL, EIO, EROFS, Peer, PeerDevice, Route, Volume
@@ -100,7 +100,10 @@ class Requests:
         """Something changed: answer what was held back, let waiting requests try again, in order."""
         core = self.core
         for volume in core.volumes.values():
+            had_data = not volume.no_data
             volume.no_data = core.role is Role.PRIMARY and not self.r.membership.data_reachable(volume)
+            if volume.no_data and had_data:
+                self.r.calls.tell(Handler.PRI_ON_INCON_DEGR, volume)
             if not volume.held_completions:
                 continue
             io_error = (
@@ -298,8 +301,7 @@ class Requests:
         volume = op.volume
         op.pending -= 1
         if errno:
-            if volume.disk_open:
-                self.r.disks.write_failed(volume)
+            self.r.io_errors.at(volume, op.start, op.end - op.start)
         else:
             op.ok = True
         volume.busy.leave(op)
@@ -383,8 +385,8 @@ class Requests:
 
             def done(errno: int, _data: object) -> None:
                 op.local = False
-                if errno and volume.disk_open:
-                    self.r.disks.write_failed(volume)
+                if errno:
+                    self.r.io_errors.unknown_place(volume)
                 if errno and not any(d.peer.connected for d in core.devices(volume)):
                     op.ok = False
                 self.r.epochs.flush_step(op)

@@ -10,6 +10,7 @@ from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import events as e
 from bollard.replica.protocol import packets as p
 from bollard.replica.protocol.agree import Agreement
+from bollard.replica.protocol.calls import Calls
 from bollard.replica.protocol.changes import Changes
 from bollard.replica.protocol.changes84 import Changes84
 from bollard.replica.protocol.checksums import Checksums
@@ -22,6 +23,7 @@ from bollard.replica.protocol.epochs import Epochs
 from bollard.replica.protocol.fences import Fences
 from bollard.replica.protocol.frames import FrameReader
 from bollard.replica.protocol.growing import Growing
+from bollard.replica.protocol.io_errors import IoErrors
 from bollard.replica.protocol.losses import Losses
 from bollard.replica.protocol.membership import Membership
 from bollard.replica.protocol.model import Core, Peer
@@ -55,6 +57,7 @@ class Resource:
     def __init__(self, config: ResourceConfig, draw_u64: Callable[[], int]) -> None:
         """`draw_u64` gives random 64-bit numbers (generations, transaction ids, backoff, challenges)."""
         self.core = Core(config, draw_u64)
+        self.calls = Calls(self)
         self.changes = Changes(self)
         self.twopc = TwoPc(self.core, self.changes)
         self.digests = Digests(self)
@@ -67,6 +70,7 @@ class Resource:
         self.sources = Sources(self)
         self.rotation = Rotation(self)
         self.disks = Disks(self)
+        self.io_errors = IoErrors(self)
         self.sizing = Sizing(self)
         self.growing = Growing(self)
         self.agree = Agreement(self)
@@ -221,6 +225,7 @@ class Resource:
             e.ResumeIo: orders.resume_io,
             e.Stop: orders.stop,
             e.FenceDone: self.fences.done,
+            e.CallDone: self.calls.done,
         }
 
     def _packet_handlers(self) -> dict[type, Handler]:

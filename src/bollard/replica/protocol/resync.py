@@ -10,6 +10,7 @@ from bollard.replica.protocol import packets as p
 from bollard.replica.protocol.bitmap_wire import BitmapReceiver, Runs, slot_packets, wire_bits
 from bollard.replica.protocol.checksums import GROUP_BYTES
 from bollard.replica.protocol.commands import ID_SYNCER
+from bollard.replica.protocol.config import Handler
 from bollard.replica.protocol.dialect import Feature
 from bollard.replica.protocol.errors import ProtocolError
 from bollard.replica.protocol.events import Buffer
@@ -131,7 +132,8 @@ class Resync:
             return
         device.bitmap_in = None
         if device.repl == ReplState.WF_BITMAP_S:
-            (self.source_ready if peer.dialect.drbd9 else self.r.resync84.source_ready)(device)
+            ready = self.source_ready if peer.dialect.drbd9 else self.r.resync84.source_ready
+            self.r.calls.before(Handler.BEFORE_RESYNC_SOURCE, device, lambda: ready(device))
         elif device.repl == ReplState.WF_BITMAP_T:
             self._target_ready(device)
 
@@ -163,7 +165,7 @@ class Resync:
                 self.send_bitmap(device)
                 self.begin_target(device, target)
 
-        writer.save_bitmap(bits_saved)
+        self.r.calls.before(Handler.BEFORE_RESYNC_TARGET, device, lambda: writer.save_bitmap(bits_saved))
 
     def begin_target(self, device: PeerDevice, target: Target) -> None:
         """Ask for blocks from now on."""
@@ -305,9 +307,10 @@ class Resync:
             ack = p.RsWriteAck(packet.sector, packet.block_id, size)
             self.core.send(device.peer, ack, volume.number)
         target.settle(packet.block_id, part, volume.busy)
-        if errno and volume.disk_open:
-            self.r.disks.write_failed(volume)
-        elif self.current(device, target):
+        if errno:
+            target.failed += 1
+            self.r.io_errors.at(volume, part.start, size)
+        if self.current(device, target):
             self._pull(device, target)
 
     def _settled(self, device: PeerDevice, part: Part, *, written: bool) -> None:
@@ -363,8 +366,8 @@ class Resync:
 
         def flushed(errno: int, _data: Buffer) -> None:
             target.finishing = False
-            if errno and volume.disk_open:
-                self.r.disks.write_failed(volume)
+            if errno:
+                self.r.io_errors.unknown_place(volume)
             elif self.current(device, target):
                 if bitmap.count(device.slot) or target.in_flight_bytes:
                     self._again(device, target)
@@ -419,6 +422,7 @@ class Resync:
         self.core.log("info", f"volume {volume.number}: resync done, {device.resynced_bytes} bytes")
 
         def saved() -> None:
+            self.r.calls.tell(Handler.AFTER_RESYNC_TARGET, volume, device.peer)
             for peer in self.core.connected_peers():
                 self.r.agree.send_uuids(peer.devices[volume.number])
             self.r.news.broadcast(volume)
@@ -477,6 +481,7 @@ class Resync:
         if volume.disk == DiskState.CONSISTENT:
             self.r.promotion.trust(volume)
         self.r.news.send_state(device)
+        self.r.calls.unfence(device.peer)
 
     def stop(self, device: PeerDevice) -> None:
         """The connection or a disk is gone: blocks under way are given up, their bits stay set."""

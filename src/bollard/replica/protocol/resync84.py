@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bollard.replica.protocol import packets as p
+from bollard.replica.protocol.config import Handler
 from bollard.replica.protocol.errors import ProtocolError
 from bollard.replica.protocol.generations84 import (
     finish_source84,
@@ -125,7 +126,7 @@ class Resync84:
                 target.source_ready = True
                 self.r.resync.begin_target(device, target)
 
-        writer.save_bitmap(bits_saved)
+        self.r.calls.before(Handler.BEFORE_RESYNC_TARGET, device, lambda: writer.save_bitmap(bits_saved))
 
     def finish(self, device: PeerDevice) -> None:
         """Everything is here and durable: the source's generations are ours."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import packets as p
 from bollard.replica.protocol.commands import ID_SYNCER, OV_ID_IN_SYNC, OV_ID_OUT_OF_SYNC, OvResultCode
+from bollard.replica.protocol.config import Handler
 from bollard.replica.protocol.digests import Digest, digest_of
 from bollard.replica.protocol.errors import ProtocolError
 from bollard.replica.protocol.events import Buffer
@@ -213,6 +214,8 @@ class Verifier:
             f"volume {device.volume.number}: verify with {device.peer.config.name}: {found} bytes differ",
         )
         self.r.news.send_state(device)
+        if found:
+            self.r.calls.tell(Handler.OUT_OF_SYNC, device.volume, device.peer)
         writer = device.volume.writer
         if found and writer is not None:
             writer.save_bitmap(lambda: None)

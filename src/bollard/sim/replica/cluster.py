@@ -61,6 +61,8 @@ class Cluster:
         """With a list resyncs stand still: their requests are kept in it as calls that send them."""
         self.on_complete: Callable[[int, a.Complete], None] = lambda _node, _action: None
         self.on_fence: Callable[[int, int], None] = lambda _node, _peer: None
+        self.on_call: Callable[[int, a.Call], int] = lambda _node, _call: 0
+        """A handler that is run: its exit code."""
         self.on_step: Callable[[SimNode], None] = lambda _node: None
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
@@ -211,6 +213,8 @@ class Cluster:
                 self.on_complete(node.node_id, action)
             case a.Fence(peer):
                 self.on_fence(node.node_id, peer)
+            case a.Call():
+                self._call(node, action)
             case a.Answer(tag):
                 self.answers[tag] = action
             case a.OpenDisk(volume):
@@ -226,6 +230,15 @@ class Cluster:
                 self._disk(node, action)
             case _:
                 pass
+
+    def _call(self, node: SimNode, action: a.Call) -> None:
+        boot, code = node.boot, self.on_call(node.node_id, action)
+
+        def ended() -> None:
+            if node.boot == boot:
+                self.deliver(node.node_id, e.CallDone(action.tag, code))
+
+        self.at(self.random.random() * 0.05, ended)
 
     def _open(self, node: SimNode, volume: int) -> None:
         disk = node.disk
@@ -311,7 +324,9 @@ class Cluster:
 
     @staticmethod
     def _perform(disk: SimDisk, action: a.Action, covered: dict[int, int]) -> tuple[int, bytes]:
-        if disk.failing:
+        if disk.failing or (
+            isinstance(action, a.ReadDisk | a.WriteDisk | a.ZeroDisk) and disk.is_bad(*_range(action))
+        ):
             return EIO, b""
         match action:
             case a.ReadDisk(_, _, offset, length):
@@ -328,6 +343,11 @@ class Cluster:
             blocks = range(offset // 4096, (offset + len(data) - 1) // 4096 + 1)
             disk.harden(dict.fromkeys(blocks, 1 << 30))
         return 0, b""
+
+
+def _range(action: a.ReadDisk | a.WriteDisk | a.ZeroDisk) -> tuple[int, int]:
+    length = len(action.data) if isinstance(action, a.WriteDisk) else action.length_bytes
+    return action.offset_bytes, length
 
 
 def _short(event: e.Event) -> str:

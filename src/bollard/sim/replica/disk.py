@@ -19,6 +19,8 @@ class SimDisk:
         self.durable: dict[int, bytes] = {}
         self.cache: dict[int, list[bytes]] = {}
         self.failing = False
+        self.bad: set[int] = set()
+        """Blocks that can neither be read nor written."""
         self.metadata_at = size_bytes - _BLOCK & ~(_BLOCK - 1)
 
     def read(self, offset: int, length: int) -> bytes:
@@ -44,6 +46,12 @@ class SimDisk:
             new = old[:skip] + bytes(data[at : at + count]) + old[skip + count :]
             self.cache.setdefault(block, []).append(new)
             at += count
+
+    def is_bad(self, offset: int, length: int) -> bool:
+        """Whether a read or write of these bytes fails, though the disk as a whole does not."""
+        return bool(self.bad) and any(
+            offset < (block + 1) * _BLOCK and block * _BLOCK < offset + length for block in self.bad
+        )
 
     def cached_blocks(self) -> dict[int, int]:
         """How many versions of each block are in the cache: what a flush that starts now will cover."""

@@ -10,8 +10,9 @@ import msgspec
 
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import events as e
-from bollard.replica.protocol.config import QUORUM_MAJORITY, OnNoQuorum, Options
+from bollard.replica.protocol.config import QUORUM_MAJORITY, OnIoError, OnNoQuorum, Options
 from bollard.replica.protocol.states import ConnState, DiskState, ReplState, Role
+from bollard.sim.replica.bad_blocks import repair, spoil
 from bollard.sim.replica.cluster import Cluster, SimNode
 from bollard.sim.replica.oracle import BLOCK, Oracle, Violation, Write
 
@@ -54,13 +55,20 @@ class History:
         diskful: int = 2,
         witnesses: int = 1,
         disk_faults: bool = False,
+        bad_blocks: bool = False,
         short_way: bool = False,
     ) -> None:
+        """`disk_faults`: whole disks fail and are replaced; `bad_blocks`: single blocks do (pass_on)."""
         self.disk_faults = disk_faults
+        self.bad_blocks = bad_blocks
         self.random = Random(seed ^ 0x5EED)  # noqa: S311  repeatable on purpose
         self.seed = seed
         chosen = options or default_options(self.random)
-        self.options = options or msgspec.structs.replace(chosen, csums_after_crash_only=seed % 2 == 0)
+        self.options = options or msgspec.structs.replace(
+            chosen,
+            csums_after_crash_only=seed % 2 == 0,
+            on_io_error=OnIoError.PASS_ON if bad_blocks else OnIoError.DETACH,
+        )
         self.cluster = Cluster(
             seed,
             self.options,
@@ -280,6 +288,8 @@ class History:
         random, cluster = self.random, self.cluster
         session = self.session
         choice = random.random()
+        if self.bad_blocks and random.random() < 0.2:
+            (spoil if random.random() < 0.6 else repair)(self)
         if self.disk_faults and random.random() < 0.15:
             self.disk_step()
         if session is not None and session.open and choice < 0.55:
@@ -342,6 +352,7 @@ class History:
             else:
                 cluster.command(number, lambda tag: e.Attach(tag, 0))
         cluster.run(15.0)
+        repair(self)
         for node in cluster.nodes:
             if node.resource is not None and node.resource.core.role is Role.PRIMARY:
                 cluster.command(node.node_id, lambda tag: e.Demote(tag, force=True))
@@ -430,13 +441,19 @@ def run_history(
     *,
     trace: bool = False,
     disk_faults: bool = False,
+    bad_blocks: bool = False,
     short_way: bool = False,
     diskful: int = 2,
     witnesses: int = 1,
 ) -> Report:
     """One history of so many random steps. Raises Violation with the last lines of the trace."""
     history = History(
-        seed, diskful=diskful, witnesses=witnesses, disk_faults=disk_faults, short_way=short_way
+        seed,
+        diskful=diskful,
+        witnesses=witnesses,
+        disk_faults=disk_faults,
+        bad_blocks=bad_blocks,
+        short_way=short_way,
     )
     history.cluster.tracing = trace
     try:

@@ -46,7 +46,7 @@ def _write(resource: Resource, disk: SimDisk, event: e.Request, act: Act) -> boo
         return False
     for send in resource.steady.take_sends():
         act(send)
-    if disk.failing:
+    if disk.failing or disk.is_bad(event.offset_bytes, event.length_bytes):
         left = resource.steady.local_failed(ops, _EIO)
         assert not left, "one was given"
     else:
@@ -78,7 +78,10 @@ def _received(
             if disk.failing:
                 acks = resource.steady.remote_failed(batch, 0, _EIO)
             else:
-                for offset, piece in batch.writes:
+                for done, (offset, piece) in enumerate(batch.writes):
+                    if disk.is_bad(offset, len(piece)):
+                        acks = resource.steady.remote_failed(batch, done, _EIO)
+                        break
                     disk.write(offset, bytes(piece))
             if acks:
                 act(a.Send(event.peer, Channel.CONTROL, (acks,)))
