@@ -1,4 +1,4 @@
-"""Faults of single blocks in a history: one disk gets some, and is repaired later. Nothing else of a history."""
+"""Faults of single blocks in a history: one disk gets some, and is repaired later."""
 
 from typing import TYPE_CHECKING
 
