@@ -50,7 +50,7 @@ class SizeInfo(msgspec.Struct, frozen=True):
 
 
 def max_volume_sizes(wanted: SelectFilter, world: World) -> tuple[PoolSet, ...]:
-    """The sets of pools that could hold a volume, by pool name. Raises Exhausted when there is none, Invalid."""
+    """The sets of pools that could hold a volume, by pool name. Raises Exhausted, Invalid."""
     count = _count(wanted)
     found: list[PoolSet] = []
     by_name = sorted(_candidates(wanted, world), key=lambda pool: key_of(pool.name))

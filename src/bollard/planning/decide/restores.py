@@ -19,8 +19,8 @@ from bollard.domain.procedures import Verb
 from bollard.domain.props import Scope
 from bollard.domain.resources import DefinitionPhase, ResourceDefinition, VolumeDefinition
 from bollard.domain.snapshots import SnapshotDefinition, SnapshotOnNode, SnapshotPhase
-from bollard.planning import entries, replicas, restoring
-from bollard.planning.decide import definitions, properties, snapshots
+from bollard.planning import entries, replicas, restoring, snapshots
+from bollard.planning.decide import definitions, properties
 from bollard.planning.decide.outcome import outcome
 from bollard.planning.decide.volume_definitions import new_volume
 from bollard.planning.draft import Draft

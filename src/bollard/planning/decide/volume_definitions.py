@@ -20,12 +20,11 @@ from bollard.domain.procedures import Verb
 from bollard.domain.props import Scope
 from bollard.domain.resources import Resource, ResourceDefinition, VolumeDefinition, VolumePhase
 from bollard.domain.units import VOLUME_SIZE_KIB_MAX, VOLUME_SIZE_KIB_MIN
-from bollard.planning import allocate, entries, passphrases, replicas, sizes
+from bollard.planning import allocate, entries, passphrases, replicas, sizes, snapshots
 from bollard.planning.decide import properties
 from bollard.planning.decide.definitions import refuse_in_use
 from bollard.planning.decide.groups import free_number
 from bollard.planning.decide.outcome import outcome
-from bollard.planning.decide.snapshots import refuse_running
 from bollard.planning.draft import Draft
 from bollard.planning.layers import drbd
 from bollard.planning.procedures import resize
@@ -43,7 +42,7 @@ def decide(command: Commands, world: World) -> Decision:
     draft = Draft(world)
     changing = draft.definition(command.definition)
     if changing is not None:
-        refuse_running(draft, changing, (Verb.CLONE, Verb.ROLLBACK))
+        snapshots.refuse_running(draft, changing, (Verb.CLONE, Verb.ROLLBACK))
     match command:
         case CreateVolumeDefinition():
             return _create(command, draft)

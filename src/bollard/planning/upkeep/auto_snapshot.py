@@ -15,8 +15,7 @@ from bollard.domain.errors import DomainError
 from bollard.domain.ids import key_of
 from bollard.domain.resources import DefinitionPhase, ResourceDefinition
 from bollard.domain.snapshots import SnapshotDefinition, SnapshotPhase
-from bollard.planning import effective, restoring
-from bollard.planning.decide import snapshots
+from bollard.planning import effective, restoring, snapshots
 from bollard.planning.draft import Draft
 from bollard.planning.procedures import rollback
 from bollard.planning.procedures import snapshot as taking
