@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Words are hashed the same in each run, so that nothing depends on the order of a set.
+export PYTHONHASHSEED := 0
 JOBS ?= 2
 
 .PHONY: setup check test demo sim bench lab clean

@@ -1,9 +1,9 @@
 """The kernel's own DRBD as the other node of a resource: what it makes of us, and the data byte by byte."""
 
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -109,7 +109,7 @@ def test_writes_of_either_reach_both(make: Make, protocol: str) -> None:
     fill(pair, range(512), b"e")
     with pair.client() as client:
         client.write(5 * MIB + 512, b"odd" * 1024)
-        client.write(6 * MIB, os.urandom(2 * MIB), fua=True)
+        client.write(6 * MIB, Random(6).randbytes(2 * MIB), fua=True)
         client.write_zeroes(6 * MIB + BLOCK, 10 * BLOCK)
         client.trim(7 * MIB, 64 * BLOCK)
         client.flush()
@@ -281,7 +281,7 @@ def test_reconnects_under_load_of_the_kernel(make: Make) -> None:
     pair.start()
     pair.drbdadm("primary")
     script = (
-        "while [ ! -e /tmp/stop ]; do"
+        "RANDOM=1; while [ ! -e /tmp/stop ]; do"
         " dd if=/dev/urandom of=/dev/drbd0 bs=64k count=40 seek=$((RANDOM % 300)) oflag=direct status=none;"
         " done; touch /tmp/stopped"
     )

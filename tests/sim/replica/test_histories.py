@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bollard.sim.replica.history import run_history
+from seeds import BASE
 
 COUNT = int(os.environ.get("BOLLARD_REPLICA_HISTORIES", "60"))
 GROUP = 20
@@ -28,7 +29,7 @@ WIDER = [(3, 0, COUNT // 2), (3, 1, COUNT // 6), (4, 0, COUNT // 10)]
 @pytest.mark.parametrize("first", range(0, COUNT, GROUP))
 def test_acknowledged_writes_survive_and_nodes_agree_again(first: int, disk_faults: bool) -> None:
     acknowledged = promotions = 0
-    for seed in range(1000 + first, 1000 + min(first + GROUP, COUNT)):
+    for seed in range(BASE + first, BASE + min(first + GROUP, COUNT)):
         report = run_history(seed, 30, disk_faults=disk_faults, short_way=seed % 2 == 1)
         acknowledged += report.acknowledged
         promotions += report.promotions
@@ -62,7 +63,7 @@ def test_more_copies_survive_what_they_promise_and_agree_again(
     diskful: int, witnesses: int, first: int, count: int
 ) -> None:
     acknowledged = 0
-    for seed in range(3000 + first, 3000 + first + count):
+    for seed in range(BASE + 2000 + first, BASE + 2000 + first + count):
         short_way = seed % 2 == 1
         report = run_history(seed, 30, diskful=diskful, witnesses=witnesses, short_way=short_way)
         acknowledged += report.acknowledged

@@ -10,10 +10,10 @@ import pytest
 from bollard.replica.protocol.config import Options
 from bollard.replica.protocol.dialect import DRBD84
 from bollard.sim.replica.history import History
+from seeds import BASE
 
 _SEEDS = 24
 _STEPS = 60
-_FIRST = 0
 
 
 class TwoNodes(History):
@@ -49,7 +49,7 @@ class TwoNodes(History):
             self.last = node
 
 
-@pytest.mark.parametrize("seed", range(_FIRST, _FIRST + _SEEDS))
+@pytest.mark.parametrize("seed", range(BASE, BASE + _SEEDS))
 def test_no_write_is_lost_and_the_copies_end_equal(seed: int) -> None:
     history = TwoNodes(seed)
     for node in history.cluster.nodes:
