@@ -31,6 +31,7 @@ ABLE = Capabilities(
     providers=(ProviderKind.DISKLESS, ProviderKind.FILE, ProviderKind.FILE_THIN),
     layers=(LayerKind.DRBD, LayerKind.LUKS, LayerKind.STORAGE),
     platform="LINUX",
+    digests=("sha512", "sha256", "crc32c"),
     os_variant="Debian GNU/Linux 12 (bookworm)",
 )
 FOLDERS = ("StorDriver/StorPoolName", "StorDriver/FileDir")
@@ -50,7 +51,10 @@ class InstantSatellites:
         space_kib: Callable[[str], tuple[int, int]] = lambda node: (POOL_KIB, POOL_KIB),
     ) -> None:
         self.service: Service | None = None
-        self.answers: dict[str, str] = {"device-pool": '{"error":"There is no such device"}'}
+        self.answers: dict[str, str] = {
+            "device-pool": '{"error":"There is no such device"}',
+            "config": '{"level":"INFO","bind":"::","port":3366,"folder":"/etc/bollard"}',
+        }
         """What every node answers to a query, by topic."""
         self.in_use: set[tuple[Key, Key]] = set()
         self._there = there
@@ -104,6 +108,9 @@ class InstantSatellites:
             if node is None or not node.holds_storage:
                 self._online.discard(key)
                 continue
+            if self._answers_for_another(node):
+                self.service.node_status(node.name, "DUPLICATE_UNAME", "It answers for another node")
+                continue
             if node.link() is None or not self._there(node):
                 self._online.discard(key)
                 self.service.node_status(node.name, "OFFLINE", "Connection refused")
@@ -113,6 +120,15 @@ class InstantSatellites:
                 able = Capabilities(**{**as_dict(ABLE), "uname": node.name})
                 self.service.node_status(node.name, "ONLINE", "", able)
             await self.service.take(self._look(node))
+
+    def _answers_for_another(self, node: Node) -> bool:
+        """Whether a node that was registered before has the same address."""
+        assert self.service is not None
+        mine = node.link()
+        others = (one for one in self.service.cluster.nodes.values() if one.uuid < node.uuid)
+        return mine is not None and any(
+            (link := one.link()) is not None and link.address == mine.address for one in others
+        )
 
     def _look(self, node: Node) -> Observation:
         assert self.service is not None
@@ -129,7 +145,10 @@ class InstantSatellites:
     def _pool(self, node: Node, pool: TargetPool) -> SeenPool:
         folder = next((pool.props[key] for key in FOLDERS if key in pool.props), "")
         if pool.provider is ProviderKind.DISKLESS or self._folder_exists(folder):
-            return SeenPool(pool.name, pool.uuid, *self._space_kib(node.name), supports_snapshots=True)
+            room = self._space_kib(node.name)
+            return SeenPool(
+                pool.name, pool.uuid, *room, supports_snapshots=True, min_io_bytes=512, discard_bytes=4096
+            )
         problem = Problem(f"The folder '{folder}' is not there", code="pool-missing")
         return SeenPool(pool.name, pool.uuid, problem=problem)
 

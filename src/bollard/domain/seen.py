@@ -25,7 +25,9 @@ class SeenPool(msgspec.Struct, frozen=True, omit_defaults=True):
     total_kib: int = 0
     supports_snapshots: bool = False
     min_io_bytes: int = 0
-    """The smallest write that its devices take without reading first; 0: not known."""
+    """The smallest write that its devices take; 0: not known."""
+    discard_bytes: int | None = None
+    """The smallest piece of a volume that can be discarded; 0: none can, None: not known."""
     problem: Problem | None = None
     """Why it cannot be used."""
     warnings: tuple[Problem, ...] = ()

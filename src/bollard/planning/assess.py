@@ -28,6 +28,7 @@ from bollard.planning.upkeep import (
     auto_snapshot,
     balance,
     block_size,
+    granularity,
     implementation,
     resync_after,
     verify_algorithm,
@@ -87,6 +88,7 @@ _UPKEEP = (
     auto_diskful.settle,
     verify_algorithm.settle,
     block_size.settle,
+    granularity.settle,
     implementation.settle,
     auto_snapshot.settle,
 )

@@ -5,7 +5,7 @@ from bollard.domain.ids import Key
 from bollard.domain.resources import DiskKind
 from bollard.planning import quorum, replicas, tiebreaker
 from bollard.planning.draft import Draft
-from bollard.planning.upkeep import verify_algorithm
+from bollard.planning.upkeep import block_size, granularity, verify_algorithm
 
 __all__ = ["settle"]
 
@@ -24,8 +24,9 @@ def settle(draft: Draft, definitions: list[Key]) -> list[Entry]:
         freed = tuple(
             one.node for one in before if one.node not in after and one.disk is not DiskKind.TIE_BREAKER
         )
-        verify_algorithm.settle(draft, definition)
-        definition = draft.definition(key) or definition
+        for found_out in (verify_algorithm, block_size, granularity):
+            found_out.settle(draft, definition)
+            definition = draft.definition(key) or definition
         found += tiebreaker.settle(draft, definition, freed=freed)
         settled = draft.definition(key)
         assert settled is not None, key

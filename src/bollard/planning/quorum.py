@@ -37,21 +37,26 @@ def set_by_user(draft: Draft, definition: ResourceDefinition) -> bool:
 
 
 def settle(draft: Draft, definition: ResourceDefinition) -> list[Entry]:
-    """Set or remove the quorum property; says so when it did."""
+    """Set the quorum property; says so when a majority counts from now on, or does not any more.
+
+    What has no resource keeps what it has.
+    """
     if not replicas.replicated(definition) or set_by_user(draft, definition):
         return []
-    wanted = wants_majority(draft.resources_of(definition.name))
+    resources = draft.resources_of(definition.name)
+    wanted = MAJORITY if wants_majority(resources) else OFF
     has = definition.props.get(props.QUORUM.key)
+    if wanted == has or not resources:
+        return []
+    _put(draft, definition, definition.props | {props.QUORUM.key: wanted})
     refs = entries.refs_of(definition=definition.name)
-    if wanted and has != MAJORITY:
-        _put(draft, definition, definition.props | {props.QUORUM.key: MAJORITY})
+    if wanted == MAJORITY:
         message = f"{props.QUORUM.key} of '{definition.name}' was set to {MAJORITY}"
         return [
             entries.info(Operation.CREATE, Subject.RESOURCE, message, refs, code="PROP_SET"),
         ]
-    if not wanted and has is not None:
-        _put(draft, definition, {k: v for k, v in definition.props.items() if k != props.QUORUM.key})
-        message = f"{props.QUORUM.key} of '{definition.name}' was removed: too few nodes for a majority"
+    if has == MAJORITY:
+        message = f"{props.QUORUM.key} of '{definition.name}' was switched off: too few nodes for a majority"
         return [entries.info(Operation.DELETE, Subject.RESOURCE, message, refs, code="PROP_REMOVED")]
     return []
 

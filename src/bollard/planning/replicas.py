@@ -411,6 +411,10 @@ def set_disk(
         bury_volumes(draft, resource, resource.volumes)
     changed = msgspec.structs.replace(resource, disk=disk, phase=phase)
     if resource.diskful is not changed.diskful:
+        if changed.diskful and definition is not None and resource.peer_slots is not None:
+            # New metadata has room for as many peers as the definition asks for by now.
+            slots = sizes.peer_slots_of(draft.cluster, definition)
+            changed = msgspec.structs.replace(changed, peer_slots=slots)
         chosen = pools or {}
         volumes = tuple(
             VolumeOnNode(

@@ -210,6 +210,8 @@ class Satellite:
             case "error-reports":
                 limit, since = int(arguments.get("limit", KEPT)), int(arguments.get("since_ms", 0))
                 return self._reports.find(arguments.get("id", ""), since, limit)
+            case "config":
+                return self._configuration()
             case "log-level":
                 logging.getLogger().setLevel(arguments.get("level", "info").upper())
                 return {}
@@ -235,6 +237,13 @@ class Satellite:
                 return pool
             case _:
                 raise ValueError(f"this satellite has no answer about '{topic}'")
+
+    def _configuration(self) -> dict[str, str | int]:
+        """What a person may want to know of this process; no secrets."""
+        bind, port = self._settings.listen_at(tls=self._state.cert.exists())
+        level = logging.getLevelName(logging.getLogger().getEffectiveLevel())
+        folder = str(self._settings.config.parent) if self._settings.config is not None else ""
+        return {"level": level, "bind": bind, "port": port, "folder": folder}
 
 
 def _kernel(settings: Settings, runner: LocalRunner, files: LocalFiles, clock: Clock) -> KernelDrbd | None:

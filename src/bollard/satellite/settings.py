@@ -56,6 +56,8 @@ class Settings(msgspec.Struct, frozen=True):
     """Folders in which external files may be written."""
     token_path: Path = Path(DEFAULT_TOKEN)
     """Where this node's token for the API is kept, for programs of root."""
+    config: Path | None = None
+    """The file that was read."""
     joining: bool = False
     leaving: bool = False
     controller: str = ""
@@ -76,8 +78,9 @@ class Settings(msgspec.Struct, frozen=True):
 def parse(argv: list[str]) -> Settings:
     """Arguments over the TOML file over defaults. Raises SettingsError; argparse exits by itself."""
     arguments = {key: value for key, value in vars(_parser().parse_args(argv)).items() if value is not None}
-    values: dict[str, Any] = _file(Path(arguments.pop("config"))) if "config" in arguments else {}
-    values |= arguments
+    read = Path(arguments.pop("config")) if "config" in arguments else None
+    values: dict[str, Any] = _file(read) if read is not None else {}
+    values |= arguments | {"config": read}
     command = values.pop("command", "")
     values["state_dir"] = Path(values.get("state_dir", DEFAULT_STATE))
     try:

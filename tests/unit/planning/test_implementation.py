@@ -97,7 +97,7 @@ def test_84_is_two_disks_without_quorum() -> None:
     spawn(lab, "n1", "n2", value="drbd84")
     lab.quiet()
     assert what_runs(lab) == {"n1": EIGHT, "n2": EIGHT}, "and no tie-breaker"
-    assert "DrbdOptions/Resource/quorum" not in lab.cluster.definitions["R1"].props
+    assert lab.cluster.definitions["R1"].props["DrbdOptions/Resource/quorum"] == "off"
     with pytest.raises(Conflict, match="cannot have a replica on 'n3'") as caught:
         add(lab, "n3")
     assert "exactly two" in caught.value.cause

@@ -7,12 +7,12 @@ from bollard.controller.rest import find
 from bollard.controller.rest.call import Call
 from bollard.controller.rest.routing import Route
 from bollard.domain.answers import Entry, Operation, Severity
-from bollard.domain.errors import Invalid, Subject
+from bollard.domain.errors import Invalid, Subject, Unsupported
 from bollard.domain.nodes import Node
 from bollard.wire.rest import answers, codes
 from bollard.wire.rest.answers import ApiCallRc
 from bollard.wire.rest.codes import Act, Mask, Noun
-from bollard.wire.rest.satellites import SatelliteConfigBody, SatelliteConfigView, config_view
+from bollard.wire.rest.satellites import SatelliteConfigBody, SatelliteConfigView, SatelliteSays, config_view
 
 LEVELS = {
     "ERROR": "error",
@@ -25,11 +25,16 @@ LEVELS = {
 
 
 async def show_config(call: Call) -> Response:
-    """How a satellite is reached; 503 while it is not."""
+    """What a satellite says of itself; 503 while it is not there."""
     node = find.node(call.api.service.cluster, call.names["node"])
     if not call.api.service.observed.node(node.name).online:
         return _away(call, node)
-    return call.json(config_view(node))
+    try:
+        said = await call.api.service.ask(node.name, "config", {})
+    except Unsupported:
+        # A satellite of an older release does not know the question.
+        return call.json(config_view(node, SatelliteSays()))
+    return call.json(config_view(node, msgspec.json.decode(said, type=SatelliteSays)))
 
 
 async def modify_config(call: Call) -> Response:

@@ -158,7 +158,7 @@ class Session:
         try:
             channel = await self._dialer.dial(self.name, link)
             self._channel = channel
-            await self._greet(channel)
+            await self._greet(channel, link)
             await self._exchange(channel)
             self._say("OFFLINE", "the satellite has closed the link")
         except DialError as error:
@@ -175,7 +175,14 @@ class Session:
             self._drop()
         return self._online
 
-    async def _greet(self, channel: Channel) -> None:
+    def _twin_status(self, link: NetInterface) -> str | None:
+        """What a satellite that is another node's means when that node is registered at the same place."""
+        place = (link.address, link.satellite_port)
+        links = (one.link() for one in self._desk.cluster.nodes.values() if one.key != self._key)
+        same = any(one is not None and (one.address, one.satellite_port) == place for one in links)
+        return "DUPLICATE_UNAME" if same else None
+
+    async def _greet(self, channel: Channel, link: NetInterface) -> None:
         settings = self._desk.cluster.settings
         assert settings is not None, "a started controller has its settings"
         hello = Hello(
@@ -191,13 +198,15 @@ class Session:
             case Welcome():
                 pass
             case Refused():
-                raise DialError(_REFUSALS.get(answer.code, "OFFLINE"), answer.message)
+                status = self._twin_status(link) if answer.code == "wrong-node" else None
+                raise DialError(status or _REFUSALS.get(answer.code, "OFFLINE"), answer.message)
             case None:
                 raise LinkError("the satellite closed the link instead of a welcome")
             case _:
                 raise LinkError(f"the satellite answered {type(answer).__name__} instead of a welcome")
         if key_of(answer.node) != self._key:
-            raise DialError("HOSTNAME_MISMATCH", f"this is the satellite of '{answer.node}'")
+            status = self._twin_status(link) or "HOSTNAME_MISMATCH"
+            raise DialError(status, f"this is the satellite of '{answer.node}'")
         lacking = missing(answer.capabilities.features)
         if lacking:
             await channel.send(Bye(code="version", message="needed: " + ", ".join(lacking)))

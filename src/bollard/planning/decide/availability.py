@@ -80,7 +80,7 @@ def _make_present_usable(
         own = {key: value for key, value in present.props.items() if key != STOR_POOL_NAME.key}
         pools = replicas.pools_for(draft, definition, node, own)
         resources.refuse_mixing(draft, definition, pools)
-        toggle_disk.start_adding(draft, present, pools)
+        toggle_disk.start_adding(draft, present, pools, made_by="make-available")
         message = f"'{definition.name}' gets a disk on '{present.node}'"
         return entries.modified(Subject.RESOURCE, message, refs)
     if present.disk is DiskKind.TIE_BREAKER:

@@ -211,7 +211,8 @@ def _autoplace(command: Autoplace, draft: Draft) -> Decision:
         stack, _ = definitions.parsed_stack(command.layer_stack)
         definition = with_stack(draft, definition, stack)
     placed = _place(draft, definition, wanted, subject=Subject.RESOURCE)
-    return outcome(draft, placed.entries, ready=True, explanation=placed.explanation)
+    said = [*placed.entries, *([] if definition.volumes else [resources.no_volumes(definition)])]
+    return outcome(draft, said, ready=True, explanation=placed.explanation)
 
 
 def with_stack(

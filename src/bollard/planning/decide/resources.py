@@ -33,7 +33,7 @@ from bollard.planning.draft import Draft
 from bollard.planning.procedures import toggle_disk
 from bollard.planning.world import World
 
-__all__ = ["check_node", "decide", "disk_kind", "first_replicas", "refuse_last_copy"]
+__all__ = ["check_node", "decide", "disk_kind", "first_replicas", "no_volumes", "refuse_last_copy"]
 
 Commands = CreateResources | ModifyResource | DeleteResource | ModifyVolume
 
@@ -158,6 +158,8 @@ def _create(command: CreateResources, draft: Draft) -> Decision:
         said.append(entries.created(Subject.RESOURCE, message, uuid))
         if made.diskful:
             said += _volume_entries(definition, node)
+    if not definition.volumes:
+        said.append(no_volumes(definition))
     return outcome(draft, said, ready=True)
 
 
@@ -194,6 +196,18 @@ def _already_there(definition: ResourceDefinition, node: Node, refs: dict[str, s
         code="RSC_ALREADY_EXISTS",
         cause="It was created before; nothing was changed.",
         refs=refs,
+    )
+
+
+def no_volumes(definition: ResourceDefinition) -> Entry:
+    """There is a resource, and nothing in it yet."""
+    return entries.warning(
+        Operation.CREATE,
+        Subject.RESOURCE,
+        f"'{definition.name}' has no volumes yet",
+        entries.refs_of(definition=definition.name),
+        code="NOT_FOUND",
+        correction="Create a volume definition; its volumes are made where the resource is.",
     )
 
 

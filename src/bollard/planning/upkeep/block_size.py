@@ -45,13 +45,11 @@ def _settled(
         draft.cluster.props(),
     )
     changed = dict(volume.props)
-    if not props.AUTO_BLOCK_SIZE.truth(*maps, default=True):
-        size = _BYTES_MIN
     mine = volume.props.get(props.BLOCK_SIZE_SET_BY.key) == BY_CLUSTER
     if mine or props.BLOCK_SIZE.key not in volume.props:
         changed.pop(props.BLOCK_SIZE.key, None)
         changed.pop(props.BLOCK_SIZE_SET_BY.key, None)
-        if size > _BYTES_MIN:
+        if props.AUTO_BLOCK_SIZE.truth(*maps, default=True):
             changed |= {props.BLOCK_SIZE.key: str(size), props.BLOCK_SIZE_SET_BY.key: BY_CLUSTER}
     if _in_use(draft, resources):
         changed[props.FREEZE_BLOCK_SIZE.key] = "true"
@@ -69,7 +67,7 @@ def _size_bytes(draft: Draft, resources: list[Resource], number: int) -> int | N
         and (seen := draft.world.observed.pool(resource.node, one.pool)) is not None
         and seen.min_io_bytes > 0
     ]
-    return min(max(asked), _BYTES_MAX) if asked else None
+    return min(max(*asked, _BYTES_MIN), _BYTES_MAX) if asked else None
 
 
 def _in_use(draft: Draft, resources: list[Resource]) -> bool:

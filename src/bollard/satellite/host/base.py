@@ -89,6 +89,8 @@ class Space(msgspec.Struct, frozen=True):
     free_bytes: int
     total_bytes: int
     read_only: bool = False
+    block_bytes: int = 4096
+    """In which files take room and give it back."""
 
 
 class LayerSeen(msgspec.Struct, frozen=True):

@@ -170,7 +170,10 @@ def _space(folder: str) -> Space:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder)
     info = os.statvfs(folder)
     return Space(
-        info.f_bavail * info.f_frsize, info.f_blocks * info.f_frsize, bool(info.f_flag & os.ST_RDONLY)
+        info.f_bavail * info.f_frsize,
+        info.f_blocks * info.f_frsize,
+        bool(info.f_flag & os.ST_RDONLY),
+        info.f_frsize,
     )
 
 

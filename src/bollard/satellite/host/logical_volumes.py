@@ -63,15 +63,38 @@ async def observe_pool(pool: TargetPool, host: Host, *, thin: bool) -> SeenPool:
     else:
         total_kib = row.size_kib
         free_kib = int(total_kib * (100 - float(row.data_percent or 0)) / 100)
+    min_io_bytes, discard_bytes = await _limits(host, row or _any_active(listing, place))
     return SeenPool(
         name=pool.name,
         uuid=pool.uuid,
         free_kib=free_kib,
         total_kib=total_kib,
         supports_snapshots=True,
+        min_io_bytes=min_io_bytes,
+        discard_bytes=discard_bytes,
         problem=_full(place, row) if row is not None else None,
         warnings=warnings_of(group, row),
     )
+
+
+def _any_active(listing: Listing, place: Place) -> LogicalVolume | None:
+    """Some volume of a group, all of which stand on the same devices."""
+    rows = (row for (group, _), row in listing.volumes.items() if group == place.group)
+    return next((row for row in rows if row.device), None)
+
+
+async def _limits(host: Host, row: LogicalVolume | None) -> tuple[int, int | None]:
+    """The smallest write and the smallest discard of a volume's device; 0 and None while there is none."""
+    if row is None or not row.device:
+        return 0, None
+    queue = f"/sys/dev/block/{row.device}/queue"
+    write, discard, most = [
+        await host.files.read(f"{queue}/{name}")
+        for name in ("logical_block_size", "discard_granularity", "discard_max_bytes")
+    ]
+    if write is None or discard is None or most is None:
+        return 0, None
+    return int(write), int(discard) if int(most) else 0
 
 
 def _full(place: Place, thin: LogicalVolume) -> Problem | None:

@@ -43,6 +43,8 @@ __all__ = [
     "remove",
 ]
 
+SECTOR_BYTES: Final = 512
+"""The smallest write that a file takes: the kernel reads what else is in its block."""
 LOOP: Final = "loop"
 """Stands for the device of a file that may have a loop device, until that is looked for."""
 FOLDER_KEYS: Final = ("StorDriver/StorPoolName", "StorDriver/FileDir")
@@ -67,6 +69,8 @@ async def observe_pool(files: Files, pool: TargetPool) -> SeenPool:
         free_kib=space.free_bytes // KIB,
         total_kib=space.total_bytes // KIB,
         supports_snapshots=True,
+        min_io_bytes=SECTOR_BYTES,
+        discard_bytes=space.block_bytes,
     )
 
 

@@ -231,12 +231,14 @@ def volume_definition_view(
     props = dict(volume.props)
     if volume.current_gi:
         props["DrbdCurrentGi"] = volume.current_gi
+    stack = _decided_stack(definition, placed=placed)
     flags = [
         flag
         for flag, is_set in (
             ("ENCRYPTED", volume.encrypted),
             ("RESIZE", volume.phase is VolumePhase.RESIZING),
             ("GROSS_SIZE", volume.gross_size),
+            ("DRBD_INITIALIZED", volume.initialized and LayerKind.DRBD in stack),
         )
         if is_set
     ]
@@ -250,7 +252,7 @@ def volume_definition_view(
                 kind,
                 DrbdVolumeDefinition(volume.number, volume.minor) if kind is LayerKind.DRBD else None,
             )
-            for kind in _decided_stack(definition, placed=placed)
+            for kind in stack
         ),
         uuid=volume.uuid,
     )

@@ -81,6 +81,16 @@ _DEFAULT_WORDS = {
     "Writecache/Options/WritebackJobs": "unlimited",
 }
 """Defaults that are no single value."""
+_SAID_TO_BE_TEXT = frozenset(
+    {
+        "BackupShipping/AllowForceRestore",
+        "DrbdOptions/auto-rs-discard-granularity",
+        "Linstor/Drbd/auto-block-size",
+        "Linstor/Drbd/auto-discard-granularity",
+        "Linstor/Drbd/freeze-block-size",
+    }
+)
+"""Truth values that the API has always called text."""
 _TRUTH = "(?i)(?:true|false|yes|no)"
 _YES_NO = "(?i)(?:yes|no)"
 _YES_NO_DEFAULTS = {"yes": "True", "no": "False"}
@@ -110,6 +120,8 @@ def info_of(row: Property) -> PropertyInfo:
 
 def _shape(row: Property) -> tuple[str, str]:
     match row.kind:
+        case Kind.TRUTH if row.key in _SAID_TO_BE_TEXT:
+            return Kind.STRING, ""
         case Kind.TRUTH:
             return "boolean_true_false", _TRUTH
         case Kind.YES_NO:

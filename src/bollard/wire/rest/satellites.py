@@ -26,21 +26,33 @@ class SatelliteConfigBody(Body, frozen=True, kw_only=True):
     special_satellite: bool | None = None
 
 
-class SatelliteLog(msgspec.Struct, frozen=True):
-    """What a satellite logs."""
+class SatelliteLog(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How much a satellite logs; it logs to where it was started."""
 
-    print_stack_trace: bool = False
+    print_stack_trace: bool
+    level: str = ""
+    level_linstor: str = ""
 
 
 class SatelliteNet(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where a satellite listens."""
 
+    bind_address: str = ""
     port: int | None = None
     com_type: str = ""
 
 
+class SatelliteSays(msgspec.Struct, frozen=True):
+    """A satellite's answer about its configuration; one of an older release has none."""
+
+    level: str = ""
+    bind: str = ""
+    port: int | None = None
+    folder: str = ""
+
+
 class SatelliteConfigView(msgspec.Struct, frozen=True):
-    """A satellite's configuration as clients see it, as far as the controller knows it."""
+    """A satellite's configuration as clients see it."""
 
     config: ConfigDir
     debug: ConfigDebug
@@ -51,11 +63,19 @@ class SatelliteConfigView(msgspec.Struct, frozen=True):
     special_satellite: bool = False
 
 
-def config_view(node: Node) -> SatelliteConfigView:
-    """How the controller reaches the satellite of a node."""
+def config_view(node: Node, says: SatelliteSays) -> SatelliteConfigView:
+    """What the satellite says of itself, and how the controller reaches it."""
     link = node.link()
     encryption = (link.satellite_encryption or "") if link is not None else ""
     port = link.satellite_port if link is not None else None
+    level = _LEVELS.get(says.level, says.level)
     return SatelliteConfigView(
-        ConfigDir(), ConfigDebug(), SatelliteLog(), SatelliteNet(port, encryption.lower())
+        ConfigDir(says.folder),
+        ConfigDebug(),
+        SatelliteLog(print_stack_trace=False, level=level, level_linstor=level),
+        SatelliteNet(says.bind, says.port or port, encryption.lower()),
     )
+
+
+_LEVELS = {"WARNING": "WARN", "CRITICAL": "ERROR"}
+"""Levels that the API calls otherwise."""

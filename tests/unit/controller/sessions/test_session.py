@@ -5,13 +5,14 @@ import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from bollard.controller.sessions.base import DialError
 from bollard.controller.sessions.satellites import Satellites
 from bollard.controller.sessions.session import BACKOFF_MAX_S
 from bollard.domain import commands
-from bollard.domain.cluster import Cluster
+from bollard.domain.cluster import Cluster, Put
 from bollard.domain.commands import Command
 from bollard.domain.errors import NotFound, Unavailable, Unsupported
 from bollard.domain.ids import NodeName
@@ -168,6 +169,22 @@ def test_a_node_comes_online_with_its_first_complete_report() -> None:
         )
         assert isinstance(target, TargetFull)
         assert target.target.revision == stage.cluster.revision
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    "answer", [Refused(code="wrong-node", message="I am n2"), Welcome("n2", WELCOME.capabilities)]
+)
+def test_two_nodes_at_one_address_are_told(answer: AnyMessage) -> None:
+    async def scene(stage: Stage) -> None:
+        pipe = Pipe()
+        pipe.answers = {Hello: answer}
+        stage.next_pipe = lambda: pipe
+        stage.add_node()
+        stage.cluster.apply((Put(msgspec.structs.replace(stage.cluster.nodes["N1"], name=NodeName("n2"))),))
+        await asyncio.sleep(0.1)
+        assert stage.statuses[0][0] == "DUPLICATE_UNAME"
 
     play(scene)
 

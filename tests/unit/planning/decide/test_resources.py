@@ -170,7 +170,7 @@ def test_a_client_has_no_vote(lab: Lab) -> None:
     peers = target_resource(lab.cluster, lab.resources("r1")["n1"]).replication
     assert peers is not None
     assert [peer.votes for peer in peers.peers] == [True, False]
-    assert "DrbdOptions/Resource/quorum" not in lab.cluster.definitions["R1"].props
+    assert lab.cluster.definitions["R1"].props["DrbdOptions/Resource/quorum"] == "off"
 
 
 def test_an_offline_node_may_get_a_resource(lab: Lab) -> None:

@@ -129,3 +129,47 @@ def test_a_block_size_of_a_person_stays_and_the_property_switches_it_off() -> No
     lab.run(c.ModifyDefinition(name="vol", props=off))
     lab.tick()
     assert BLOCK not in volume(lab).props
+
+
+RESYNC, DISCARD = "DrbdOptions/Disk/rs-discard-granularity", "DrbdOptions/Disk/discard-granularity"
+UNIT = "StorDriver/internal/AllocationGranularity"
+
+
+def see_discard(lab: Lab, node: str, size: int | None) -> None:
+    pools = lab.observed.node(node).pools
+    pools["THIN"] = msgspec.structs.replace(pools["THIN"], discard_bytes=size)  # type: ignore[index]
+
+
+def test_the_largest_discard_is_taken_once_all_pools_have_said_theirs() -> None:
+    lab = Lab(3)
+    lab.spawn("vol")
+    lab.quiet()
+    assert volume(lab).props[UNIT] == "1"
+    see_discard(lab, "n1", 4096)
+    lab.quiet()
+    assert RESYNC not in volume(lab).props, "n2 has not said anything"
+    see_discard(lab, "n2", 4 << 20)
+    lab.quiet()
+    assert (volume(lab).props[RESYNC], volume(lab).props[DISCARD]) == (str(1 << 20), str(4 << 20))
+    see_discard(lab, "n2", 0)
+    lab.quiet()
+    assert not {RESYNC, DISCARD} & volume(lab).props.keys(), "a disk that discards nothing"
+
+
+def test_discard_granularities_can_be_left_to_a_person() -> None:
+    lab = Lab(3)
+    see_discard(lab, "n1", 4096)
+    see_discard(lab, "n2", 4096)
+    see_discard(lab, "n3", 4096)
+    lab.spawn("vol")
+    assert volume(lab).props[RESYNC] == "4096", "with the creation, not after the first report"
+    off = {
+        "DrbdOptions/auto-rs-discard-granularity": "false",
+        "Linstor/Drbd/auto-discard-granularity": "false",
+    }
+    lab.run(c.ModifyDefinition(name="vol", props=c.PropsChange(override=off)))
+    by_hand = c.PropsChange(override={RESYNC: "65536"}, delete=(DISCARD,))
+    lab.run(c.ModifyVolumeDefinition(definition="vol", number=0, props=by_hand))
+    lab.quiet()
+    assert volume(lab).props[RESYNC] == "65536"
+    assert DISCARD not in volume(lab).props
