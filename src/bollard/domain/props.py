@@ -76,6 +76,8 @@ CATALOGUE: dict[str, Property] = {row.key: row for row in (*general.ROWS, *drbd.
 
 STOR_POOL_NAME = Setting("StorPoolName")
 STOR_POOL_NAME_META = Setting("StorPoolNameDrbdMeta")
+INTERNAL_METADATA = ".internal"
+"""What that says where metadata is to lie beside the data."""
 PREF_NIC = Setting("PrefNic")
 TCP_PORT_AUTO_RANGE = Setting("TcpPortAutoRange")
 TCP_PORTS_BLOCKED = Setting("TcpPortsBlocked")

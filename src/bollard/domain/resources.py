@@ -158,14 +158,14 @@ class ResourcePhase(StrEnum):
 
 
 class Companion(msgspec.Struct, frozen=True):
-    """Storage beside a volume's own that one of its layers needs: a cache's data."""
+    """Storage beside a volume's own that one of its layers needs: a cache's data, or DRBD's metadata."""
 
     kind: LayerKind
     """The layer that it is for."""
     uuid: Uuid
     pool: str
     size_kib: int
-    """Decided once: it does not follow the volume."""
+    """Decided once: it does not follow the volume, but for DRBD's metadata, which grows with it."""
 
 
 class RestoreFrom(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -198,6 +198,11 @@ class VolumeOnNode(msgspec.Struct, frozen=True, omit_defaults=True):
     def uuids(self) -> tuple[Uuid, ...]:
         """The marks of all storage of this volume here."""
         return (self.uuid, *(companion.uuid for companion in self.companions))
+
+    @property
+    def metadata(self) -> Companion | None:
+        """Where DRBD's metadata is, if not beside the data."""
+        return next((one for one in self.companions if one.kind is LayerKind.DRBD), None)
 
 
 class Resource(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="resource"):

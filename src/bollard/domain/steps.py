@@ -8,7 +8,7 @@ import msgspec
 from bollard.domain.ids import ResourceName, SnapshotName, Uuid
 from bollard.domain.layers import ReplicationKind
 from bollard.domain.nodes import Props
-from bollard.domain.targets import TargetResource
+from bollard.domain.targets import TargetMetadata, TargetResource
 
 
 class CreateBacking(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
@@ -156,6 +156,8 @@ class CreateMetadata(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     """Whose format it has."""
     anew: bool = False
     """Metadata that is found there belongs to another life: a snapshot has brought it along."""
+    metadata: TargetMetadata | None = None
+    """Where it is written, if not at the end of the volume's own storage."""
 
 
 class ConfigureReplication(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):

@@ -67,6 +67,15 @@ class TargetSnapshot(msgspec.Struct, frozen=True, omit_defaults=True):
     """Volumes to be kept on this node; none where it only has to stand still."""
 
 
+class TargetMetadata(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Storage for DRBD's metadata alone."""
+
+    pool: str
+    uuid: Uuid
+    """Its mark, as a volume's own."""
+    size_kib: int
+
+
 class TargetVolume(msgspec.Struct, frozen=True, omit_defaults=True):
     """A volume on this node."""
 
@@ -92,6 +101,8 @@ class TargetVolume(msgspec.Struct, frozen=True, omit_defaults=True):
     """Effective properties `StorDriver/...`, keys without that namespace: for when storage is made."""
     filesystem: Props = {}
     """Effective properties `FileSystem/...`, likewise, of a plain block device that shall get one once."""
+    metadata: TargetMetadata | None = None
+    """Where DRBD's metadata is; None: at the end of the device that holds the data."""
     props: Props = {}
 
     @property
@@ -174,7 +185,8 @@ class TargetResource(msgspec.Struct, frozen=True, omit_defaults=True):
         """The marks of all storage that it names: its volumes and their layers' companions."""
         layers = (layer for volume in self.volumes for layer in volume.layers)
         beside = {layer.companion_uuid for layer in layers if layer.companion_uuid is not None}
-        return {volume.uuid for volume in self.volumes} | beside
+        metadata = {volume.metadata.uuid for volume in self.volumes if volume.metadata is not None}
+        return {volume.uuid for volume in self.volumes} | beside | metadata
 
 
 class Target(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -73,7 +73,14 @@ def fingerprint(target: TargetResource) -> str:
     """
     volumes = tuple(
         msgspec.structs.replace(
-            volume, current_gi=None, layers=(), storage={}, filesystem={}, zeroed=True, restore=None
+            volume,
+            current_gi=None,
+            layers=(),
+            storage={},
+            filesystem={},
+            zeroed=True,
+            restore=None,
+            metadata=volume.metadata and msgspec.structs.replace(volume.metadata, size_kib=0),
         )
         for volume in target.volumes
     )
@@ -162,6 +169,7 @@ def _build(target: TargetResource, local: Local, engine: LocalEngine | None) -> 
     steps: list[Step] = []
     for volume in target.volumes:
         steps += _companion_steps(target, volume, there)
+        steps += _metadata_steps(target, volume, there)
         steps += _backing_steps(target, volume, there.get(volume.uuid), served.get(volume.number))
     if not target.active:
         mine = [backing for uuid, backing in there.items() if uuid in target.storage_uuids]
@@ -213,6 +221,31 @@ def _companion_steps(
         for layer in volume.layers
         if volume.gross_kib is not None and layer.companion_uuid and _to_make(there.get(layer.companion_uuid))
     ]
+
+
+def _metadata_steps(
+    target: TargetResource, volume: TargetVolume, there: dict[Uuid, LocalBacking]
+) -> list[Step]:
+    """Storage for DRBD's metadata alone; it grows before the volume does."""
+    wanted = volume.metadata
+    if wanted is None or volume.gross_kib is None:
+        return []
+    backing = there.get(wanted.uuid)
+    if backing is None or _to_make(backing):
+        return [
+            CreateBacking(
+                resource=target.name,
+                pool=wanted.pool,
+                number=volume.number,
+                volume_uuid=wanted.uuid,
+                size_kib=wanted.size_kib,
+                suffix=".meta",
+                options=volume.storage,
+            )
+        ]
+    if backing.size_kib < wanted.size_kib:
+        return [GrowBacking(target.name, backing.pool, volume.number, wanted.uuid, wanted.size_kib)]
+    return []
 
 
 def _to_make(backing: LocalBacking | None) -> bool:
@@ -298,6 +331,7 @@ def _metadata(target: TargetResource, volume: TargetVolume, replication: TargetR
         minor=volume.minor,
         implementation=replication.implementation,
         anew=volume.restore is not None,
+        metadata=volume.metadata,
     )
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "definition_maps",
     "group_props",
     "layer_maps",
+    "metadata_pool",
     "pool_maps",
     "replication_maps",
     "stor_pool_name",
@@ -111,6 +112,18 @@ def layer_maps(
             return (of_definition, of_group, of_all)
         case _:
             return storage_maps(cluster, definition, resource, volume)
+
+
+def metadata_pool(
+    cluster: Cluster, definition: ResourceDefinition, resource: Resource, volume: VolumeDefinition
+) -> str:
+    """The pool for DRBD's metadata; empty: beside the data. V > R > VD > RD > VG > RG > node."""
+    own, of_resource, of_volume, of_template, of_definition, of_group, of_node, _ = volume_maps(
+        cluster, definition, resource, volume
+    )
+    maps = (own, of_resource, of_volume, of_definition, of_template, of_group, of_node)
+    found = props.STOR_POOL_NAME_META.found(*maps) or ""
+    return "" if found == props.INTERNAL_METADATA else found
 
 
 def connection_maps(

@@ -126,14 +126,17 @@ def gross_of(
     provider: ProviderKind = ProviderKind.FILE_THIN,
     size_kib: int | None = None,
     options: Mapping[LayerKind, Props] | None = None,
+    external: bool = False,
 ) -> int:
     """What the lowest device of a volume must hold, in whole extents of the provider.
 
-    `options` are those of the device layers, as `planning.layers.stack` takes them.
+    `options` are those of the device layers, `external` as `planning.layers.stack` takes them.
     """
     size = volume.size_kib if size_kib is None else size_kib
     if stack and not volume.gross_size:
-        size = levels(size, stack, peer_slots=peer_slots, options=options or {})[-1].size_kib
+        size = levels(size, stack, peer_slots=peer_slots, options=options or {}, external=external)[
+            -1
+        ].size_kib
     return align_up(size, EXTENT_KIB.get(provider, 4))
 
 
@@ -144,9 +147,10 @@ def net_of(
     peer_slots: int,
     size_kib: int | None = None,
     options: Mapping[LayerKind, Props] | None = None,
+    external: bool = False,
 ) -> int:
     """What users get of a volume."""
     size = volume.size_kib if size_kib is None else size_kib
     if volume.gross_size and any(kind is not LayerKind.STORAGE for kind in stack):
-        return net_kib(size, stack, peer_slots=peer_slots, options=options or {})
+        return net_kib(size, stack, peer_slots=peer_slots, options=options or {}, external=external)
     return size

@@ -32,6 +32,7 @@ from bollard.domain.targets import (
     Target,
     TargetFile,
     TargetLayer,
+    TargetMetadata,
     TargetPeer,
     TargetPool,
     TargetReplication,
@@ -168,9 +169,13 @@ def _target_volume(
     provider = pool.provider if pool is not None else ProviderKind.FILE_THIN
     options = layer_options(cluster, definition, resource, volume)
     gross = None
+    metadata = _metadata(on_node, volume, slots) if resource.diskful else None
+    external = metadata is not None
     if resource.diskful:
-        gross = sizes.gross_of(volume, stack, peer_slots=slots, provider=provider, options=options)
-    net = sizes.net_of(volume, stack, peer_slots=slots, options=options)
+        gross = sizes.gross_of(
+            volume, stack, peer_slots=slots, provider=provider, options=options, external=external
+        )
+    net = sizes.net_of(volume, stack, peer_slots=slots, options=options, external=external)
     held_kib = frozen.get(volume.number)
     layers: tuple[TargetLayer, ...] = ()
     if resource.diskful:
@@ -182,7 +187,9 @@ def _target_volume(
         uuid=on_node.uuid,
         size_kib=net
         if held_kib is None
-        else sizes.net_of(volume, stack, peer_slots=slots, size_kib=held_kib, options=options),
+        else sizes.net_of(
+            volume, stack, peer_slots=slots, size_kib=held_kib, options=options, external=external
+        ),
         pool=on_node.pool,
         gross_kib=gross,
         minor=volume.minor,
@@ -193,8 +200,18 @@ def _target_volume(
         zeroed=not resource.diskful or _zeroed(cluster, definition, volume.number),
         filesystem=_filesystem(cluster, definition, resource, volume),
         storage=_storage(cluster, definition, resource, volume) if resource.diskful else {},
+        metadata=metadata,
         props=props.drbd_options(maps[0], maps[2], maps[3], sections=("Disk",)),
     )
+
+
+def _metadata(on_node: VolumeOnNode, volume: VolumeDefinition, slots: int) -> TargetMetadata | None:
+    """It grows with the volume, and is never smaller than it was made."""
+    found = on_node.metadata
+    if found is None:
+        return None
+    size_kib = max(found.size_kib, drbd.external_kib(volume.size_kib, slots))
+    return TargetMetadata(found.pool, found.uuid, size_kib)
 
 
 def layer_options(
@@ -226,7 +243,8 @@ def _layers(
 ) -> tuple[TargetLayer, ...]:
     companions = {companion.kind: companion for companion in on_node.companions}
     found = []
-    for level in levels(net_kib, stack, peer_slots=peer_slots, options=options):
+    external = on_node.metadata is not None
+    for level in levels(net_kib, stack, peer_slots=peer_slots, options=options, external=external):
         if level.kind not in DEVICE_LAYERS:
             continue
         beside = companions.get(level.kind)

@@ -26,12 +26,13 @@ from bollard.domain.steps import (
     Step,
     TakeSnapshot,
 )
-from bollard.domain.targets import TargetPool, TargetResource
+from bollard.domain.targets import TargetMetadata, TargetPool, TargetResource
 from bollard.satellite import layering
 from bollard.satellite.drivers import PROVIDERS, REPLICATION, Provider
 from bollard.satellite.host import filesystems
 from bollard.satellite.host.base import BackingSeen, Host, HostError, Marks
 from bollard.satellite.sight import Sight
+from bollard.satellite.tools.paths import Paths
 
 __all__ = ["apply", "pool_of"]
 
@@ -72,7 +73,8 @@ async def apply(step: Step, pools: Pools, sight: Sight, host: Host) -> bool:
             pool, provider = pool_of(step.pool, pools)
             backing = await _backing(step.resource, step.pool, step.volume_uuid, pools, host)
             path = backing.top if backing.layers else await provider.activate(backing, host)
-            await REPLICATION[step.implementation].format(step, path, host)
+            meta = await _metadata(step.resource, step.metadata, pools, host)
+            await REPLICATION[step.implementation].format(step, path, meta, host)
             await provider.mark(backing, pool, Marks(metadata=True), host)
             return True
         case ConfigureReplication() | ExportPlain():
@@ -162,6 +164,7 @@ async def _open(target: TargetResource, pools: Pools, sight: Sight, host: Host) 
     seen = {backing.local.volume_uuid: backing for backing in sight.backings}
     backings: dict[int, BackingSeen] = {}
     paths: dict[int, str] = {}
+    metas: dict[int, str] = {}
     for volume in target.volumes:
         if volume.gross_kib is not None:
             _, provider = pool_of(volume.pool, pools)
@@ -170,9 +173,19 @@ async def _open(target: TargetResource, pools: Pools, sight: Sight, host: Host) 
                 backing = await _backing(target.name, volume.pool, volume.uuid, pools, host)
             backings[volume.number] = backing
             paths[volume.number] = backing.top if backing.layers else await provider.activate(backing, host)
+            if volume.metadata is not None and target.replication is not None:
+                metas[volume.number] = await _metadata(target.name, volume.metadata, pools, host)
     replication = target.replication
     kind = replication.implementation if replication is not None else ReplicationKind.USER
-    return await REPLICATION[kind].open(target, backings, paths, host)
+    return await REPLICATION[kind].open(target, backings, Paths(paths, metas), host)
+
+
+async def _metadata(resource: str, metadata: TargetMetadata | None, pools: Pools, host: Host) -> str:
+    """The opened storage of DRBD's metadata; empty: it is beside the data."""
+    if metadata is None:
+        return ""
+    _, provider = pool_of(metadata.pool, pools)
+    return await provider.activate(await _backing(resource, metadata.pool, metadata.uuid, pools, host), host)
 
 
 async def _backing(resource: str, pool_name: str, uuid: Uuid, pools: Pools, host: Host) -> BackingSeen:

@@ -96,6 +96,7 @@ class Looking:
         target = self._wishes.resources.get(key)
         names = [volume.pool for volume in target.volumes if volume.gross_kib is not None] if target else []
         names += [layer.pool for volume in target.volumes for layer in volume.layers] if target else []
+        names += [one.metadata.pool for one in target.volumes if one.metadata is not None] if target else []
         buried = [volume for stone in self._wishes.stones(key) for volume in stone.volumes]
         names += [volume.pool for volume in buried]
         names += [companion.pool for volume in buried for companion in volume.companions]

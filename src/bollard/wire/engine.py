@@ -91,6 +91,10 @@ class PeerSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     diskless: bool = False
 
 
+META_INTERNAL: Final = "internal"
+"""Metadata at the end of the backing."""
+
+
 class VolumeSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One volume on this node.
 
@@ -104,7 +108,7 @@ class VolumeSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     size_bytes: int
     minor: int
     backing: str | None = None
-    meta: str = "internal"
+    meta: str = META_INTERNAL
     nbd_socket: str | None = None
 
 
@@ -172,7 +176,7 @@ class CreateMd(_Request, frozen=True, tag="create-md"):
     """
 
     backing: str
-    meta: str = "internal"
+    meta: str = META_INTERNAL
     max_peers: int = 7
     node_id: int = -1
     size_bytes: int = 0

@@ -45,6 +45,16 @@ def test_single_blocks_that_fail_are_passed_on_and_made_good(first: int) -> None
     assert acknowledged > 0
 
 
+@pytest.mark.parametrize("first", range(0, COUNT // 5, GROUP))
+def test_metadata_on_disks_of_its_own_survives_as_well(first: int) -> None:
+    acknowledged = 0
+    for seed in range(8000 + first, 8000 + min(first + GROUP, COUNT // 5)):
+        faults = seed % 3 == 0
+        report = run_history(seed, 30, external=True, disk_faults=faults, short_way=seed % 2 == 1)
+        acknowledged += report.acknowledged
+    assert acknowledged > 0
+
+
 @pytest.mark.parametrize("short_way", [False, True], ids=["by-events", "short-way"])
 @pytest.mark.parametrize(("seed", "steps", "disk_faults"), KEPT)
 def test_seeds_that_failed_once(seed: int, steps: int, disk_faults: bool, short_way: bool) -> None:

@@ -1,13 +1,23 @@
-"""How much of a device DRBD's internal metadata (version 09) takes. Arithmetic only."""
+"""How much of a device DRBD's metadata (version 09) takes, internal or on its own. Arithmetic only."""
 
 from bollard.domain.units import align_up
 
-__all__ = ["GROSS_KIB_MIN", "PEER_SLOTS_DEFAULT", "PEER_SLOTS_MAX", "gross_kib", "metadata_kib", "net_kib"]
+__all__ = [
+    "GROSS_KIB_MIN",
+    "PEER_SLOTS_DEFAULT",
+    "PEER_SLOTS_MAX",
+    "external_kib",
+    "gross_kib",
+    "metadata_kib",
+    "net_kib",
+]
 
 PEER_SLOTS_DEFAULT = 7
 PEER_SLOTS_MAX = 31
 GROSS_KIB_MIN = 68
 """Smaller devices are refused by the tools."""
+EXTERNAL_KIB_MIN = 1024
+"""Smaller devices for metadata alone are refused by the kernel."""
 
 _SUPERBLOCK_KIB = 4
 _ACTIVITY_LOG_KIB = 32
@@ -20,6 +30,11 @@ def metadata_kib(device_kib: int, peer_slots: int, block_kib: int = 4) -> int:
     bits = -(-device_kib // block_kib)
     bitmap_bytes = align_up(-(-bits // 8), 8) * peer_slots
     return align_up(align_up(bitmap_bytes, 1024) // 1024 + _SUPERBLOCK_KIB + _ACTIVITY_LOG_KIB, 4)
+
+
+def external_kib(net: int, peer_slots: int = PEER_SLOTS_DEFAULT) -> int:
+    """What a device for the metadata alone must hold, for a volume of `net` KiB; a multiple of 4 KiB."""
+    return max(metadata_kib(align_up(net, 4), peer_slots), EXTERNAL_KIB_MIN)
 
 
 def gross_kib(net: int, peer_slots: int = PEER_SLOTS_DEFAULT, block_kib: int = 4) -> int:

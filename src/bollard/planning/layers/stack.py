@@ -42,24 +42,41 @@ def overhead_kib(kind: LayerKind, options: Props) -> int:
 
 
 def levels(
-    net: int, stack: tuple[LayerKind, ...], *, peer_slots: int, options: Options = _NONE
+    net: int,
+    stack: tuple[LayerKind, ...],
+    *,
+    peer_slots: int,
+    options: Options = _NONE,
+    external: bool = False,
 ) -> tuple[Level, ...]:
-    """The stack with sizes, the highest layer first, for users to get `net` KiB."""
+    """The stack with sizes, the highest layer first, for users to get `net` KiB.
+
+    `external`: DRBD's metadata is elsewhere.
+    """
     found, size_kib = [], net
     for kind in stack:
         found.append(Level(kind, size_kib))
         if kind is LayerKind.DRBD:
-            size_kib = drbd.gross_kib(size_kib, peer_slots)
+            size_kib = align_up(size_kib, 4) if external else drbd.gross_kib(size_kib, peer_slots)
         elif kind in DEVICE_LAYERS:
             size_kib = align_up(size_kib, 4) + overhead_kib(kind, options.get(kind, {}))
     return tuple(found)
 
 
-def net_kib(gross: int, stack: tuple[LayerKind, ...], *, peer_slots: int, options: Options = _NONE) -> int:
+def net_kib(
+    gross: int,
+    stack: tuple[LayerKind, ...],
+    *,
+    peer_slots: int,
+    options: Options = _NONE,
+    external: bool = False,
+) -> int:
     """What users get when storage has `gross` KiB; 0 when the layers take it all."""
     size_kib = gross
     for kind in reversed(stack):
-        if kind is LayerKind.DRBD:
+        if kind is LayerKind.DRBD and external:
+            size_kib -= size_kib % 4
+        elif kind is LayerKind.DRBD:
             size_kib = drbd.net_kib(align_up(size_kib, 4), peer_slots)
         elif kind in DEVICE_LAYERS:
             size_kib -= overhead_kib(kind, options.get(kind, {}))

@@ -52,9 +52,11 @@ class Growing:
         superblock, bitmap = volume.superblock, volume.bitmap
         assert superblock is not None
         assert bitmap is not None
-        if self.r.disks.capacity_bytes(volume) < volume.size_bytes:
+        if volume.internal and self.r.disks.capacity_bytes(volume) < volume.size_bytes:
             yield from self._move(volume, superblock)
         else:
+            if not volume.internal:
+                _reach_end(volume, superblock)
             start, area = _bitmap_area(volume)
             while runs := bitmap.take_dirty(area, limit_pages=_STEP_PAGES):
                 yield tuple((start + run.offset_bytes, run.data) for run in runs)
@@ -87,6 +89,15 @@ class Growing:
             yield tuple((start + run.offset_bytes, run.data) for run in runs)
         yield from _zeroes(start + bitmap.pages * layout.PAGE_BYTES, place.al_offset_bytes)
         yield from _zeroes(left, left_end)
+
+
+def _reach_end(volume: Volume, superblock: Superblock) -> None:
+    """Metadata alone on a device that has grown: the bitmap goes up to its end, all else stays."""
+    place = layout.external(volume.meta_bytes, superblock.geometry)
+    if place.md_size_sectors > superblock.md_size_sectors:
+        reached = relocated(superblock, place)
+        assert isinstance(reached, Superblock)
+        volume.superblock = reached
 
 
 def left_by_growth(superblock: Superblock, capacity_bytes: int) -> range:

@@ -31,6 +31,7 @@ from bollard.satellite.drivers.replication import Replication
 from bollard.satellite.drivers.writecache import Writecache
 from bollard.satellite.host.base import BackingSeen, Freeze, Host, LayerMark, LayerSeen, Marks, SnapshotSeen
 from bollard.satellite.host.running import Running
+from bollard.satellite.tools.paths import Paths
 
 __all__ = [
     "DEVICE_LAYERS",
@@ -139,14 +140,14 @@ class Layer(Protocol):
     async def observe(self, host: Host, name: str = "", /) -> tuple[Running, ...]:
         """All it has been told to run, of one resource name or of the whole node."""
 
-    async def format(self, step: CreateMetadata, path: str, host: Host, /) -> bool:
-        """Write metadata, if there is none."""
+    async def format(self, step: CreateMetadata, path: str, meta: str, host: Host, /) -> bool:
+        """Write metadata, if there is none: on the storage `meta`, or (empty) at the end of `path`."""
 
     async def open(
         self,
         target: TargetResource,
         backings: Mapping[int, BackingSeen],
-        paths: Mapping[int, str],
+        paths: Paths,
         host: Host,
         /,
     ) -> bool:

@@ -22,6 +22,7 @@ from bollard.satellite.host.spec import spec_of
 from bollard.satellite.tools.drbd_conf import ConfError, render9, render84
 from bollard.satellite.tools.drbd_md import dump_of, format_of
 from bollard.satellite.tools.drbd_status import ConnectionStatus, ResourceStatus
+from bollard.satellite.tools.paths import Paths
 from bollard.wire.engine import ResourceSpec
 
 __all__ = ["Drbd9", "Drbd84"]
@@ -53,14 +54,16 @@ class _Kernel:
     kind = LayerKind.DRBD
     implementation: ReplicationKind
 
-    async def format(self, step: CreateMetadata, path: str, host: Host) -> bool:
+    async def format(self, step: CreateMetadata, path: str, meta: str, host: Host) -> bool:
         """Write it anew: it is only planned for storage whose mark says that it never had any."""
         kernel = self._usable(host, step.resource)
-        _check_device(path, step.resource)
+        for device in filter(None, (path, meta)):
+            _check_device(device, step.resource)
         kind = self.implementation
         minor, version = str(_minor(step.minor, step.resource)), format_of(kind)
         slots = 1 if kind is ReplicationKind.DRBD84 else step.peer_slots
-        where = ("drbdmeta", "--force", minor, version, path, "internal")
+        place = (meta, "flex-external") if meta else (path, "internal")
+        where = ("drbdmeta", "--force", minor, version, *place)
         count = () if kind is ReplicationKind.DRBD84 else (str(slots),)
         await kernel.tool(Cmd((*where, "create-md", *count), timeout_s=_LONG_S), step.resource)
         if step.current_gi is not None:
@@ -75,11 +78,11 @@ class _Kernel:
         self,
         target: TargetResource,
         backings: Mapping[int, BackingSeen],
-        paths: Mapping[int, str],
+        paths: Paths,
         host: Host,
     ) -> bool:
         kernel = self._usable(host, target.name)
-        for path in paths.values():
+        for path in (*paths.data.values(), *paths.metadata.values()):
             _check_device(path, target.name)
         spec = spec_of(target, backings, paths, node_name=host.facts.get("node", "")).redacted()
         wanted = _Applied(self.implementation, spec, fingerprint(target))
@@ -179,7 +182,7 @@ class _Kernel:
             name=name,
         )
 
-    def _render(self, target: TargetResource, paths: Mapping[int, str], host: Host, kernel: Kernel) -> bytes:
+    def _render(self, target: TargetResource, paths: Paths, host: Host, kernel: Kernel) -> bytes:
         uname = host.facts.get("uname") or host.facts.get("node", "")
         render = render84 if self.implementation is ReplicationKind.DRBD84 else render9
         try:
@@ -208,16 +211,17 @@ class _Kernel:
     async def _adjust(
         self,
         target: TargetResource,
-        paths: Mapping[int, str],
+        paths: Paths,
         status: ResourceStatus | None,
         file: str,
         kernel: Kernel,
     ) -> None:
         attached = {one.volume for one in status.devices if one.disk_state != "Diskless"} if status else set()
         for volume in target.volumes:
-            if volume.number in paths and volume.number not in attached:
+            number = volume.number
+            if number in paths.data and number not in {*attached, *paths.metadata}:
                 # Storage that grew while nothing ran on it: its metadata moves to the new end first.
-                where = (str(volume.minor), format_of(self.implementation), paths[volume.number])
+                where = (str(volume.minor), format_of(self.implementation), paths.data[number])
                 move = Cmd(("drbdmeta", *where, "internal", "check-resize"), timeout_s=_LONG_S)
                 await kernel.tool(move, target.name)
         if status is not None:

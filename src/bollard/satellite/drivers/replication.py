@@ -15,7 +15,9 @@ from bollard.satellite.host.base import BackingSeen, Freeze, Host, HostError
 from bollard.satellite.host.running import Running
 from bollard.satellite.host.spec import spec_of
 from bollard.satellite.tools.drbd_status import parse_status
+from bollard.satellite.tools.paths import Paths
 from bollard.wire.engine import (
+    META_INTERNAL,
     Configure,
     CreateMd,
     Remove,
@@ -36,10 +38,11 @@ class Replication:
     kind = LayerKind.DRBD
     implementation = ReplicationKind.USER
 
-    async def format(self, step: CreateMetadata, path: str, host: Host) -> bool:
+    async def format(self, step: CreateMetadata, path: str, meta: str, host: Host) -> bool:
         reply = await host.engine.ask(
             CreateMd(
                 backing=path,
+                meta=meta or META_INTERNAL,
                 max_peers=step.peer_slots,
                 node_id=step.node_id,
                 size_bytes=step.size_kib * KIB,
@@ -53,7 +56,7 @@ class Replication:
         self,
         target: TargetResource,
         backings: Mapping[int, BackingSeen],
-        paths: Mapping[int, str],
+        paths: Paths,
         host: Host,
     ) -> bool:
         spec = spec_of(target, backings, paths, node_name=host.facts.get("node", ""))

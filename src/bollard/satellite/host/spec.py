@@ -5,15 +5,16 @@ from collections.abc import Mapping
 from bollard.domain.targets import TargetPeer, TargetResource
 from bollard.domain.units import KIB
 from bollard.satellite.host.base import BackingSeen, HostError
-from bollard.wire.engine import Kind, PeerSpec, ResourceSpec, VolumeSpec
+from bollard.satellite.tools.paths import Paths
+from bollard.wire.engine import META_INTERNAL, Kind, PeerSpec, ResourceSpec, VolumeSpec
 
 __all__ = ["spec_of"]
 
 
 def spec_of(
-    target: TargetResource, backings: Mapping[int, BackingSeen], paths: Mapping[int, str], *, node_name: str
+    target: TargetResource, backings: Mapping[int, BackingSeen], paths: Paths, *, node_name: str
 ) -> ResourceSpec:
-    """The data process's configuration of a target; `paths` has the opened backings by volume number.
+    """The data process's configuration of a target.
 
     HostError `volume-missing` when a volume that needs a backing has none.
     """
@@ -25,7 +26,7 @@ def spec_of(
                 VolumeSpec(number=volume.number, size_bytes=size_bytes, minor=_minor(volume.minor))
             )
             continue
-        if volume.number not in paths:
+        if volume.number not in paths.data:
             raise HostError(
                 f"Volume {volume.number} of '{target.name}' has no storage yet",
                 code="volume-missing",
@@ -39,7 +40,8 @@ def spec_of(
                 number=volume.number,
                 size_bytes=size_bytes,
                 minor=_minor(volume.minor),
-                backing=paths[volume.number],
+                backing=paths.data[volume.number],
+                meta=paths.metadata.get(volume.number, META_INTERNAL),
             )
         )
     replication = target.replication

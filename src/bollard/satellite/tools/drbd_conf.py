@@ -13,6 +13,7 @@ import msgspec
 from bollard.domain.ids import NodeName
 from bollard.domain.nodes import Props
 from bollard.domain.targets import TargetPeer, TargetReplication, TargetResource, TargetVolume
+from bollard.satellite.tools.paths import Paths
 
 __all__ = ["OPTIONS_84", "Allowed", "ConfError", "Rendered", "render9", "render84"]
 
@@ -69,8 +70,8 @@ class Rendered(msgspec.Struct, frozen=True):
         return f"Rendered({len(self.text)} characters)"
 
 
-def render9(target: TargetResource, paths: Mapping[int, str], *, host: str, allowed: Allowed) -> Rendered:
-    """DRBD 9's file. `paths` has the backing devices by volume number, `host` is this node's uname.
+def render9(target: TargetResource, paths: Paths, *, host: str, allowed: Allowed) -> Rendered:
+    """DRBD 9's file. `host` is this node's uname.
 
     Raises ConfError.
     """
@@ -91,7 +92,7 @@ def render9(target: TargetResource, paths: Mapping[int, str], *, host: str, allo
     return _file(target, lines, keep)
 
 
-def render84(target: TargetResource, paths: Mapping[int, str], *, host: str, allowed: Allowed) -> Rendered:
+def render84(target: TargetResource, paths: Paths, *, host: str, allowed: Allowed) -> Rendered:
     """DRBD 8.4's file, for two nodes with disks, or for one whose peer is not made yet. Raises ConfError."""
     replication = _replication(target)
     if len(replication.peers) > 1 or any(one.diskless for one in replication.peers) or _is_diskless(target):
@@ -108,7 +109,7 @@ def render84(target: TargetResource, paths: Mapping[int, str], *, host: str, all
     ]
     mine = [_address(replication.address, replication.port)]
     for volume in target.volumes:
-        mine += _volume(volume, paths[volume.number], keep)
+        mine += _volume(volume, paths.data[volume.number], keep, paths.metadata.get(volume.number, ""))
     other = [_address(peer.address, peer.port)]
     for volume in target.volumes:
         other += _volume(volume, _ELSEWHERE, None)
@@ -163,10 +164,12 @@ def _net(keep: _Keep, replication: TargetReplication) -> list[str]:
     return _block("net", lines) if lines else []
 
 
-def _host9(target: TargetResource, paths: Mapping[int, str], host: str, keep: _Keep) -> list[str]:
+def _host9(target: TargetResource, paths: Paths, host: str, keep: _Keep) -> list[str]:
     lines = [f"node-id {_replication(target).node_id};"]
     for volume in target.volumes:
-        lines += _volume(volume, paths.get(volume.number, "none"), keep)
+        lines += _volume(
+            volume, paths.data.get(volume.number, "none"), keep, paths.metadata.get(volume.number, "")
+        )
     return _block(f"on {_quoted(host)}", lines)
 
 
@@ -177,14 +180,14 @@ def _peer9(target: TargetResource, peer: TargetPeer) -> list[str]:
     return _block(f"on {_quoted(peer.node)}", lines)
 
 
-def _volume(volume: TargetVolume, disk: str, keep: _Keep | None) -> list[str]:
+def _volume(volume: TargetVolume, disk: str, keep: _Keep | None, meta: str = "") -> list[str]:
     """A volume block; only this node's own has options (`keep`)."""
     if volume.minor is None:
         raise ConfError(f"volume {volume.number} has no minor number")
     lines = [f"device minor {volume.minor};"]
     lines.append("disk none;" if disk == "none" else f"disk {_quoted(disk)};")
     if disk != "none":
-        lines.append("meta-disk internal;")
+        lines.append(f"meta-disk {_quoted(meta)};" if meta else "meta-disk internal;")
         if keep is not None:
             options = keep.lines(volume.props, "Disk")
             lines += _block("disk", [f"size {volume.size_kib}k;", *options])

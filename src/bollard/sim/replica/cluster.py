@@ -12,7 +12,7 @@ from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import events as e
 from bollard.replica.protocol.config import Options, PeerConfig, ResourceConfig, VolumeConfig
 from bollard.replica.protocol.resource import Resource
-from bollard.sim.replica.disk import SimDisk, device_bytes, make_metadata
+from bollard.sim.replica.disk import SimDisk, device_bytes, make_metadata, meta_bytes
 from bollard.sim.replica.network import Network
 from bollard.sim.replica.shortly import shortly
 
@@ -23,9 +23,11 @@ EIO = 5
 class SimNode:
     """A machine: its disk outlives crashes, its engine does not."""
 
-    def __init__(self, node_id: int, disk: SimDisk | None) -> None:
+    def __init__(self, node_id: int, disk: SimDisk | None, meta: SimDisk | None = None) -> None:
+        """`meta`: the disk of the metadata, where it is not on `disk`."""
         self.node_id = node_id
         self.disk = disk
+        self.meta = meta
         self.resource: Resource | None = None
         self.boot = 0
         self.disk_boot = 0
@@ -46,8 +48,12 @@ class Cluster:
         volume_bytes: int = 16 << 20,
         day0: bool = True,
         short_way: bool = False,
+        external: bool = False,
     ) -> None:
-        """`short_way`: plain writes and their acks go the core's short way, where it takes them."""
+        """`short_way`: plain writes and their acks go the core's short way, where it takes them.
+
+        `external`: metadata is on disks of its own, whose caches lose other writes than those of the data.
+        """
         self.short_way = short_way
         self.random = Random(seed)  # noqa: S311  repeatable on purpose
         self.options = options
@@ -67,13 +73,21 @@ class Cluster:
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         self._tags = count(1)
-        size = device_bytes(volume_bytes, MAX_PEERS)
+        self.external = external
+        size = volume_bytes if external else device_bytes(volume_bytes, MAX_PEERS)
         self.nodes: list[SimNode] = []
         for node_id in range(diskful + witnesses):
-            disk = SimDisk(size) if node_id < diskful else None
-            if disk is not None:
-                make_metadata(disk, max_peers=MAX_PEERS, day0_uuid=0x1234567890ABCDE0 if day0 else None)
-            self.nodes.append(SimNode(node_id, disk))
+            node = SimNode(node_id, SimDisk(size) if node_id < diskful else None)
+            self._format(node, 0x1234567890ABCDE0 if day0 else None)
+            self.nodes.append(node)
+
+    def _format(self, node: SimNode, day0_uuid: int | None) -> None:
+        if node.disk is None:
+            return
+        if self.external:
+            node.meta = SimDisk(meta_bytes(self.volume_bytes, MAX_PEERS))
+        disk = node.meta or node.disk
+        make_metadata(disk, max_peers=MAX_PEERS, day0_uuid=day0_uuid, external=self.external)
 
     # -- time
 
@@ -148,6 +162,8 @@ class Cluster:
         self.network.crashed(node_id)
         if node.disk is not None:
             node.disk.crash(self.random, self.volume_bytes)
+        if node.meta is not None:
+            node.meta.crash(self.random, 0)
 
     def replace_disk(self, node_id: int) -> None:
         """A new, empty disk with fresh metadata; the running engine is told to attach it."""
@@ -156,7 +172,7 @@ class Cluster:
         self.note(f"new disk in {node_id}")
         node.disk = SimDisk(node.disk.size_bytes)
         node.disk_boot += 1
-        make_metadata(node.disk, max_peers=MAX_PEERS, day0_uuid=None)
+        self._format(node, None)
         self.command(node_id, lambda tag: e.Attach(tag, 0))
 
     def alive(self, node_id: int) -> bool:
@@ -251,22 +267,18 @@ class Cluster:
             if disk.failing:
                 self.deliver(node.node_id, e.DiskOpenFailed(volume, "the disk does not answer"))
                 return
+            if node.meta is not None:
+                self.deliver(node.node_id, _attached(volume, disk, node.meta, 0, internal=False))
+                return
             offset = disk.size_bytes - 4096 & ~4095
             raw = disk.read(offset, 4096)
             try:
-                superblock = decode(raw)
+                decode(raw)
             except MetadataError:
                 # The disk has grown, the volume not yet: as a real node remembers where its metadata is.
                 offset = disk.metadata_at
-                raw = disk.read(offset, 4096)
-                superblock = decode(raw)
             disk.metadata_at = offset
-            log_at = offset + superblock.al_offset_sectors * SECTOR_BYTES
-            bits_at = offset + superblock.bitmap_offset_sectors * SECTOR_BYTES
-            log = disk.read(log_at, superblock.al_blocks * 4096)
-            bits = disk.read(bits_at, log_at - bits_at)
-            size = disk.size_bytes
-            self.deliver(node.node_id, e.DiskAttached(volume, size, size, offset, raw, log, bits))
+            self.deliver(node.node_id, _attached(volume, disk, disk, offset, internal=True))
 
         self.at(self.random.random() * 0.01, opened)
 
@@ -299,15 +311,15 @@ class Cluster:
         covered: dict[int, int],
         delay_s: float,
     ) -> None:
-        disk = node.disk
+        disk = node.meta or node.disk
         boot, disk_boot = boots
-        if node.boot != boot or disk is None:
+        if node.boot != boot or disk is None or node.disk is None:
             return
-        if disk.failing:
+        if node.disk.failing:
             self.deliver(node.node_id, e.DiskDone(action.tag, EIO))
             return
         if action.flush_data:
-            disk.harden(covered)
+            node.disk.harden(covered)
         for offset, data in action.pieces:
             disk.write(offset, data)
 
@@ -343,6 +355,17 @@ class Cluster:
             blocks = range(offset // 4096, (offset + len(data) - 1) // 4096 + 1)
             disk.harden(dict.fromkeys(blocks, 1 << 30))
         return 0, b""
+
+
+def _attached(volume: int, disk: SimDisk, meta: SimDisk, offset: int, *, internal: bool) -> e.DiskAttached:
+    """All that is read when a disk is attached."""
+    raw = meta.read(offset, 4096)
+    superblock = decode(raw)
+    log_at = offset + superblock.al_offset_sectors * SECTOR_BYTES
+    bits_at = offset + superblock.bitmap_offset_sectors * SECTOR_BYTES
+    log = meta.read(log_at, superblock.al_blocks * 4096)
+    bits = meta.read(bits_at, superblock.bitmap_pages * 4096)
+    return e.DiskAttached(volume, disk.size_bytes, meta.size_bytes, offset, raw, log, bits, internal=internal)
 
 
 def _range(action: a.ReadDisk | a.WriteDisk | a.ZeroDisk) -> tuple[int, int]:

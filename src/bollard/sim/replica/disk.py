@@ -99,9 +99,15 @@ def device_bytes(volume_bytes: int, max_peers: int) -> int:
     return layout.internal_device_bytes(volume_bytes, layout.Geometry(max_peers=max_peers))
 
 
-def make_metadata(disk: SimDisk, *, max_peers: int, day0_uuid: int | None) -> None:
+def meta_bytes(volume_bytes: int, max_peers: int) -> int:
+    """The size of a disk that holds the metadata of such a volume and nothing else."""
+    return layout.external_device_bytes(volume_bytes, layout.Geometry(max_peers=max_peers))
+
+
+def make_metadata(disk: SimDisk, *, max_peers: int, day0_uuid: int | None, external: bool = False) -> None:
     """Fresh metadata; with a day-0 generation the disk counts as UpToDate."""
-    place = layout.internal(disk.size_bytes, layout.Geometry(max_peers=max_peers))
+    make = layout.external if external else layout.internal
+    place = make(disk.size_bytes, layout.Geometry(max_peers=max_peers))
     superblock = fresh(place)
     if day0_uuid is not None:
         flags = DeviceFlag.AL_CLEAN | DeviceFlag.CONSISTENT | DeviceFlag.WAS_UP_TO_DATE

@@ -57,8 +57,12 @@ class History:
         disk_faults: bool = False,
         bad_blocks: bool = False,
         short_way: bool = False,
+        external: bool = False,
     ) -> None:
-        """`disk_faults`: whole disks fail and are replaced; `bad_blocks`: single blocks do (pass_on)."""
+        """`disk_faults`: whole disks fail and are replaced; `bad_blocks`: single blocks do (pass_on).
+
+        `external`: metadata is on disks of its own.
+        """
         self.disk_faults = disk_faults
         self.bad_blocks = bad_blocks
         self.random = Random(seed ^ 0x5EED)  # noqa: S311  repeatable on purpose
@@ -76,6 +80,7 @@ class History:
             witnesses=witnesses,
             volume_bytes=VOLUME_BYTES,
             short_way=short_way,
+            external=external,
         )
         self.diskful = range(diskful)
         self.oracle = Oracle()
@@ -443,6 +448,7 @@ def run_history(
     disk_faults: bool = False,
     bad_blocks: bool = False,
     short_way: bool = False,
+    external: bool = False,
     diskful: int = 2,
     witnesses: int = 1,
 ) -> Report:
@@ -454,6 +460,7 @@ def run_history(
         disk_faults=disk_faults,
         bad_blocks=bad_blocks,
         short_way=short_way,
+        external=external,
     )
     history.cluster.tracing = trace
     try:

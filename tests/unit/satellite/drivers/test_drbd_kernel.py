@@ -21,6 +21,7 @@ from bollard.satellite.tools.drbd_status import (
     PeerDeviceStatus,
     ResourceStatus,
 )
+from bollard.satellite.tools.paths import Paths
 from bollard.sim.clock import VirtualLoop
 from bollard.sim.files import Disk, SimFiles
 from bollard.sim.host import no_pause
@@ -119,7 +120,7 @@ class Node:
     async def open(self, target: TargetResource, path: str = "/dev/vg/r_00000") -> bool:
         local = LocalBacking("pool", 0, Uuid("v0"), 8300)
         backing = BackingSeen(target.name, path, 8300, local)
-        return await self.driver.open(target, {0: backing}, {0: path}, self.host)
+        return await self.driver.open(target, {0: backing}, Paths({0: path}), self.host)
 
 
 def target(kind: ReplicationKind = EIGHT, size_kib: int = 8192, **options: str) -> TargetResource:
@@ -238,14 +239,17 @@ def test_metadata_is_made_in_its_format_and_generation(kind: ReplicationKind) ->
         step = CreateMetadata(
             ResourceName("r"), "pool", 0, Uuid("v0"), 0, 7, 8192, "1234567890ABCDEE", 1000, kind
         )
-        await node.driver.format(step, "/dev/vg/r", node.host)
+        await node.driver.format(step, "/dev/vg/r", "", node.host)
         assert node.kernel.words() == ["create-md", "restore-md"]
         version = "v09" if kind is NINE else "v08"
         assert all(argv[1:4] == ("--force", "1000", version) for argv in node.kernel.ran)
         assert node.disk.contents == {}, "the dump is gone"
         node.kernel.ran.clear()
-        await node.driver.format(replace(step, current_gi=None), "/dev/vg/r", node.host)
+        await node.driver.format(replace(step, current_gi=None), "/dev/vg/r", "", node.host)
         assert node.kernel.words() == ["create-md"]
+        node.kernel.ran.clear()
+        await node.driver.format(replace(step, current_gi=None), "/dev/vg/r", "/dev/fast/m", node.host)
+        assert node.kernel.ran[-1][4:7] == ("/dev/fast/m", "flex-external", "create-md")
 
     run(body)
 

@@ -20,6 +20,7 @@ from bollard.domain.targets import (
     TargetVolume,
 )
 from bollard.satellite.tools.drbd_conf import OPTIONS_84, ConfError, Rendered, render9, render84
+from bollard.satellite.tools.paths import Paths
 
 OPTIONS = {
     "Resource/quorum": "majority",
@@ -68,7 +69,8 @@ TWO_PATHS = TargetPeer(
     7003,
     paths=(TargetPath("fast", "10.1.0.1", "10.1.0.4"), TargetPath("slow", "10.0.0.1", "10.0.0.4")),
 )
-PATHS = {0: "/dev/vg/data_00000", 1: "/dev/vg/data_00001"}
+PATHS = Paths({0: "/dev/vg/data_00000", 1: "/dev/vg/data_00001"})
+EXTERNAL = Paths(PATHS.data, {1: "/dev/fast/data.meta_00001"})
 
 
 def accepted(rendered: Rendered, tmp_path: Path, program: str) -> None:
@@ -95,6 +97,16 @@ def test_drbdadm_reads_the_file_for_84(peers: tuple[TargetPeer, ...], tmp_path: 
     accepted(rendered, tmp_path, "/lib/drbd/drbdadm-84")
 
 
+@pytest.mark.tool
+def test_metadata_of_its_own_is_named_and_drbdadm_reads_that(tmp_path: Path) -> None:
+    nine = render9(target(PEER, CLIENT), EXTERNAL, host="alpha", allowed={})
+    old = render84(target(PEER), EXTERNAL, host="alpha", allowed=OPTIONS_84)
+    for rendered in (nine, old):
+        assert rendered.text.count('meta-disk "/dev/fast/data.meta_00001";') == 1
+    accepted(nine, tmp_path, "drbdadm")
+    accepted(old, tmp_path, "/lib/drbd/drbdadm-84")
+
+
 def test_a_file_for_9_in_full() -> None:
     rendered = render9(target(PEER, CLIENT), PATHS, host="alpha", allowed={})
     assert rendered.dropped == ()
@@ -108,7 +120,7 @@ def test_a_file_for_84_leaves_out_what_it_does_not_know() -> None:
 
 
 def test_a_diskless_node_has_no_backing_and_no_link_to_another() -> None:
-    text = render9(target(PEER, CLIENT, diskless=True), {}, host="alpha", allowed={}).text
+    text = render9(target(PEER, CLIENT, diskless=True), Paths({}), host="alpha", allowed={}).text
     assert text.count("disk none;") == 4
     assert text.count("connection {") == 1
     assert "size" not in text
