@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bollard.controller.clock import RealDraw
 from bollard.controller.store.sqlite import sqlite_store
 from bollard.domain.cluster import Put, Record
 from bollard.domain.ids import DEFAULT_GROUP, NetIfName, NodeName, ResourceName
@@ -36,6 +35,7 @@ from bollard.domain.seen import (
 )
 from bollard.domain.targets import Target, TargetResource
 from bollard.planning.bootstrap import initial_records
+from bollard.runtime.clock import RealDraw
 from bollard.wire.link import (
     FRAME_BYTES_MAX,
     AnyMessage,

@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Callable
 
-from bollard.controller.clock import RealDraw
 from bollard.domain.cluster import Cluster, Put
 from bollard.domain.commands import SpawnResource
 from bollard.domain.ids import DISKLESS_POOL, NetIfName, NodeName, Uuid, key_of
@@ -18,6 +17,7 @@ from bollard.planning.bootstrap import initial_records
 from bollard.planning.decide import decide
 from bollard.planning.placement import Request, place
 from bollard.planning.world import World
+from bollard.runtime.clock import RealDraw
 
 GIB = 1024 * 1024
 LAYERS = (LayerKind.DRBD, LayerKind.STORAGE)

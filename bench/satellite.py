@@ -19,7 +19,7 @@ from bollard.domain.layers import LayerKind, ProviderKind
 from bollard.domain.observed import Observed
 from bollard.domain.resources import DiskKind
 from bollard.domain.targets import Target, TargetPool, TargetResource, TargetVolume
-from bollard.satellite.channel import SocketChannel
+from bollard.runtime.channel import SocketChannel
 from bollard.wire.link import Hello, Ping, Pong, Report, TargetFull
 from bollard.wire.version import CONTROLLER_FEATURES
 

@@ -10,9 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from bollard.controller.clock import RealClock
 from bollard.domain.ids import NodeName
 from bollard.domain.targets import Target
+from bollard.runtime.clock import RealClock
 from bollard.satellite.board import Board
 from bollard.satellite.loop import Loop
 from bollard.sim.engine import Mesh

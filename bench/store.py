@@ -7,7 +7,6 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from bollard.controller.clock import RealClock, RealDraw
 from bollard.controller.reports import Reports
 from bollard.controller.service import Service
 from bollard.controller.sessions.satellites import Satellites
@@ -19,6 +18,7 @@ from bollard.domain.cluster import Put
 from bollard.domain.commands import CreateDefinition, CreateVolumeDefinition
 from bollard.domain.ids import GroupName, ResourceName, Uuid
 from bollard.domain.resources import ResourceDefinition
+from bollard.runtime.clock import RealClock, RealDraw
 
 CLIENTS = (1, 8, 32)
 SECONDS = 1.5

@@ -13,7 +13,7 @@ from bollard.domain.seen import SeenResource
 from bollard.domain.targets import Target, TargetPool, TargetResource
 from bollard.lab.cluster import Lab, LabError, socket_in
 from bollard.lab.network import control_address
-from bollard.satellite.channel import SocketChannel
+from bollard.runtime.channel import SocketChannel
 from bollard.wire.link import Welcome
 from satellite_process import CLUSTER, FakeController
 

@@ -25,7 +25,7 @@ from bollard.domain.targets import (
 from bollard.lab.cluster import Lab
 from bollard.lab.network import data_address
 from bollard.planning.layers import drbd
-from bollard.satellite.app import RealClock
+from bollard.runtime.clock import RealClock
 from bollard.satellite.drivers import REPLICATION, Layer
 from bollard.satellite.host.base import BackingSeen, Cmd, Host
 from bollard.satellite.host.engine import EngineClient

@@ -14,7 +14,7 @@ from pathlib import Path
 from bollard.domain.ids import NodeName
 from bollard.domain.observed import Observed
 from bollard.domain.targets import Target
-from bollard.satellite.channel import SocketChannel
+from bollard.runtime.channel import SocketChannel
 from bollard.wire.link import AnyMessage, Hello, Ping, Pong, Report, TargetFull, Welcome
 from bollard.wire.version import CONTROLLER_FEATURES
 

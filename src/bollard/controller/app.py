@@ -18,7 +18,6 @@ import uvloop
 from bollard import __version__
 from bollard.controller import logs, notify
 from bollard.controller.audit import Audit, FileAudit, JournalAudit, NoAudit
-from bollard.controller.clock import RealClock, RealDraw
 from bollard.controller.config import Config, ConfigError, parse, settle
 from bollard.controller.credentials import auth_disable, ca_init, client_create, client_revoke, token_create
 from bollard.controller.joining import routes
@@ -46,6 +45,7 @@ from bollard.controller.starting import (
 from bollard.controller.store.base import Store
 from bollard.domain import props
 from bollard.domain.errors import DomainError
+from bollard.runtime.clock import RealClock, RealDraw
 
 _log = logging.getLogger("bollard.controller")
 

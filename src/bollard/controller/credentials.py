@@ -5,7 +5,6 @@ import sys
 
 import msgspec
 
-from bollard.controller.clock import RealClock, RealDraw
 from bollard.controller.config import Config, ConfigError, duration_s
 from bollard.controller.pki import Pki
 from bollard.controller.store.base import Store
@@ -13,6 +12,7 @@ from bollard.domain import props
 from bollard.domain.access import Scope
 from bollard.domain.cluster import Put
 from bollard.domain.resources import ControllerSettings
+from bollard.runtime.clock import RealClock, RealDraw
 
 
 def ca_init(config: Config, flags: argparse.Namespace) -> None:

@@ -13,7 +13,6 @@ import signal
 import socket
 import ssl
 import sys
-import time
 import uuid
 
 import msgspec
@@ -21,8 +20,9 @@ import msgspec
 from bollard.domain.ids import NodeName, key_of
 from bollard.domain.ports import Clock
 from bollard.domain.seen import Capabilities
+from bollard.runtime.channel import SocketChannel
+from bollard.runtime.clock import RealClock
 from bollard.satellite.board import Board
-from bollard.satellite.channel import SocketChannel, distrust
 from bollard.satellite.data_process import DataProcess
 from bollard.satellite.devices import Devices
 from bollard.satellite.facts import NO_KERNEL, capabilities
@@ -37,24 +37,12 @@ from bollard.satellite.loop import Loop
 from bollard.satellite.reports import KEPT, ErrorReports
 from bollard.satellite.settings import Settings, SettingsError, parse
 from bollard.satellite.state import StateFolder, StateFolderError, keep_token
+from bollard.satellite.trust import distrust
 from bollard.wire.devices import DevicePoolSpec
 
 __all__ = ["main"]
 
 _log = logging.getLogger("bollard.satellite")
-
-
-class RealClock:
-    """`domain.ports.Clock` of this machine."""
-
-    def now_ms(self) -> int:
-        return time.time_ns() // 1_000_000
-
-    def monotonic_s(self) -> float:
-        return time.monotonic()
-
-    async def sleep(self, delay_s: float) -> None:
-        await asyncio.sleep(delay_s)
 
 
 def main() -> None:

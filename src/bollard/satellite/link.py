@@ -15,6 +15,7 @@ from bollard.domain.ids import key_of
 from bollard.domain.ports import Clock
 from bollard.domain.seen import Capabilities
 from bollard.domain.targets import Target, TargetDelta
+from bollard.runtime.channel import until_one_ends
 from bollard.satellite.board import Board
 from bollard.satellite.host.base import HostError
 from bollard.wire import version
@@ -107,7 +108,7 @@ class Links:
         mine = asyncio.current_task()
         try:
             if await self._greet(channel, trusted):
-                await self._run(channel)
+                await until_one_ends(self._receive(channel), self._report(channel), self._ping(channel))
         except (LinkError, OSError, TimeoutError) as error:
             _log.warning("the link is closed: %s", str(error) or "the controller was silent for too long")
             with contextlib.suppress(LinkError, OSError, TimeoutError):
@@ -176,22 +177,6 @@ class Links:
         if lacking:
             return Refused(code="version", message=f"the controller lacks: {', '.join(lacking)}")
         return None
-
-    async def _run(self, channel: Channel) -> None:
-        tasks = [
-            asyncio.create_task(self._receive(channel)),
-            asyncio.create_task(self._report(channel)),
-            asyncio.create_task(self._ping(channel)),
-        ]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            ends = await asyncio.gather(*tasks, return_exceptions=True)
-        for end in ends:
-            if isinstance(end, BaseException) and not isinstance(end, asyncio.CancelledError):
-                raise end
 
     async def _receive(self, channel: Channel) -> None:
         while True:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from bollard.controller.clock import RealClock
 from bollard.controller.reconcilers.ticker import Ticker
 from bollard.controller.reports import Reports
 from bollard.controller.service import Answer, Service
@@ -15,6 +14,7 @@ from bollard.controller.store.memory import MemoryDatabase, MemoryStore
 from bollard.domain import commands
 from bollard.domain.cluster import Change
 from bollard.domain.commands import Command
+from bollard.runtime.clock import RealClock
 from unit.controller.fakes import CountingDraw, FakeSatellite, decide, initial
 
 

@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from bollard.controller.clock import RealClock
 from bollard.controller.events import Committed, MayPromote, Missed, NodeStatus
 from bollard.controller.store.memory import MemoryDatabase
 from bollard.domain import commands
 from bollard.domain.errors import Exists
 from bollard.domain.ids import NodeName, ResourceName, Uuid
 from bollard.domain.seen import Observation, SeenResource
+from bollard.runtime.clock import RealClock
 from unit.controller.fakes import first
 from unit.controller.ground import BrittleStore, play, running, satellite
 

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from bollard.controller.clock import RealClock
 from bollard.controller.events import Events
 from bollard.controller.intake import Intake
 from bollard.controller.verdicts import Outcome
@@ -14,6 +13,7 @@ from bollard.domain.ids import NodeName, ResourceName, Uuid
 from bollard.domain.observed import Observed
 from bollard.domain.resources import Resource
 from bollard.domain.seen import Observation, SeenResource
+from bollard.runtime.clock import RealClock
 
 N1, R1 = NodeName("n1"), ResourceName("r1")
 

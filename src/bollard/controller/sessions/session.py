@@ -18,6 +18,7 @@ from bollard.domain.nodes import NetInterface, Node
 from bollard.domain.ports import Clock
 from bollard.domain.targets import TargetDelta
 from bollard.planning.targets import held_back, target_for, target_pools, target_resource
+from bollard.runtime.channel import until_one_ends
 from bollard.wire.link import (
     PING_INTERVAL_S,
     SILENCE_MAX_S,
@@ -218,20 +219,7 @@ class Session:
     async def _exchange(self, channel: Channel) -> None:
         """Send and receive until one side ends it."""
         self.resend()
-        tasks = [
-            asyncio.create_task(self._receive(channel)),
-            asyncio.create_task(self._push(channel)),
-            asyncio.create_task(self._ping(channel)),
-        ]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            ends = await asyncio.gather(*tasks, return_exceptions=True)
-        for end in ends:
-            if isinstance(end, BaseException) and not isinstance(end, asyncio.CancelledError):
-                raise end
+        await until_one_ends(self._receive(channel), self._push(channel), self._ping(channel))
 
     async def _receive(self, channel: Channel) -> None:
         while True:

@@ -1,66 +1,18 @@
-"""Channels over TCP, plain or with mutual TLS, and the dialer that opens them."""
+"""The dialer that opens channels over TCP, plain or with mutual TLS."""
 
 import asyncio
-import contextlib
 import ipaddress
 import ssl
 from typing import Final
 
 from bollard.controller.sessions.base import DialError
 from bollard.domain.nodes import Encryption, NetInterface
-from bollard.wire.link import (
-    FRAME_BYTES_MAX,
-    PORT_PLAIN,
-    PORT_TLS,
-    AnyMessage,
-    FrameReader,
-    LinkError,
-    Welcome,
-    decode,
-    encode,
-)
+from bollard.runtime.channel import SocketChannel
+from bollard.wire.link import PORT_PLAIN, PORT_TLS
 
 DIAL_S: Final = 5.0
-_READ_BYTES: Final = 1 << 16
 _HOSTNAME_MISMATCH: Final = 62
 """X509_V_ERR_HOSTNAME_MISMATCH."""
-
-
-class SocketChannel:
-    """wire.link.Channel over a stream."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._frames = FrameReader()
-
-    async def send(self, message: AnyMessage) -> None:
-        """See Channel."""
-        self._writer.write(encode(message))
-        await self._writer.drain()
-
-    async def receive(self) -> AnyMessage | None:
-        """See Channel. Messages of types that this release does not know are skipped."""
-        while True:
-            payload = self._frames.next()
-            if payload is None:
-                data = await self._reader.read(_READ_BYTES)
-                if not data:
-                    if self._frames.pending_bytes:
-                        raise LinkError("the stream ends inside a message")
-                    return None
-                self._frames.feed(data)
-                continue
-            message = decode(payload)
-            if isinstance(message, Welcome):
-                self._frames.limit = FRAME_BYTES_MAX
-            if message is not None:
-                return message
-
-    def close(self) -> None:
-        """See Channel."""
-        with contextlib.suppress(RuntimeError):
-            self._writer.close()
 
 
 class SocketDialer:

@@ -12,13 +12,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from bollard.controller.clock import RealClock
 from bollard.controller.pki import Pki
 from bollard.controller.sessions.base import DialError
-from bollard.controller.sessions.sockets import SocketChannel, SocketDialer
+from bollard.controller.sessions.sockets import SocketDialer
 from bollard.domain.ids import NetIfName, Uuid
 from bollard.domain.nodes import Encryption, NetInterface
-from bollard.wire.link import Hello, LinkError, Pong, Welcome, encode
+from bollard.runtime.clock import RealClock
+from bollard.wire.link import Hello, LinkError, Welcome
 from unit.controller.fakes import FakeSatellite
 
 HELLO = Hello(cluster_uuid="c", version="1", node="n1")
@@ -194,53 +194,5 @@ def test_nobody_there() -> None:
         with pytest.raises(DialError, match="cannot be reached") as caught:
             await SocketDialer(None).dial("n1", net_if(9))
         assert caught.value.status == "OFFLINE"
-
-    play(scene)
-
-
-@contextlib.asynccontextmanager
-async def saying(data: bytes) -> AsyncIterator[SocketChannel]:
-    """A channel whose other side sends these bytes and closes."""
-
-    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(data)
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    channel = await SocketDialer(None).dial("n1", net_if(server.sockets[0].getsockname()[1]))
-    try:
-        yield channel
-    finally:
-        channel.close()
-        server.close()
-        await server.wait_closed()
-
-
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        (encode(Pong(number=1))[:-1], "inside a message"),
-        (b"\x00\x00", "inside a message"),
-        (b"\xff\xff\xff\xff", "longer than allowed"),
-        ((65537).to_bytes(4, "big") + b"x" * 100, "longer than allowed"),
-        (b"\x00\x00\x00\x01\xc1", "cannot be read"),
-        (b"GET / HTTP/1.1\r\n\r\n", "longer than allowed"),
-    ],
-)
-def test_a_stream_that_breaks_the_protocol(data: bytes, words: str) -> None:
-    async def scene() -> None:
-        async with saying(data) as channel:
-            with pytest.raises(LinkError, match=words):
-                await channel.receive()
-
-    play(scene)
-
-
-def test_a_stream_that_ends_cleanly() -> None:
-    async def scene() -> None:
-        async with saying(encode(Pong(number=1))) as channel:
-            assert await channel.receive() == Pong(number=1)
-            assert await channel.receive() is None
 
     play(scene)
