@@ -29,6 +29,7 @@ from bollard.controller.rest.api import Info, OpenGuard
 from bollard.controller.rest.app import build
 from bollard.controller.rest.guard import KeyGuard, LocalGuard
 from bollard.controller.rest.limits import Buckets
+from bollard.controller.rest.warming import Warmer
 from bollard.controller.secure import Secure, ToHttps
 from bollard.controller.service import Service
 from bollard.controller.serving import CannotListen, Serving, bind
@@ -145,6 +146,7 @@ async def _serve(config: Config, store: Store, clock: RealClock, stop: asyncio.E
         await _enable(secure)
     links.start(service)
     ticker = asyncio.create_task(Ticker(service, clock).run(), name="ticker")
+    warmer = asyncio.create_task(Warmer(app.api).run(), name="warmer")
     _log.info("serving on %s port %s, revision %s", info.listen_address, info.port, service.cluster.revision)
     if config.http.open and not is_loopback(config.http.listen):
         _log.warning("the API on %s is open to everyone who can reach it", info.listen_address)
@@ -156,7 +158,8 @@ async def _serve(config: Config, store: Store, clock: RealClock, stop: asyncio.E
     service.events.end()
     await serving.stop()
     ticker.cancel()
-    ended = (await asyncio.gather(ticker, return_exceptions=True))[0]
+    warmer.cancel()
+    ended = (await asyncio.gather(ticker, warmer, return_exceptions=True))[0]
     await service.stop()
     await links.stop()
     audit.close()

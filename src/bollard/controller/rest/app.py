@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from bollard.controller.audit import Audit, Audited, NoAudit
@@ -95,7 +95,7 @@ def build(
     audit: Audit | None = None,
     https: Https | None = None,
     more: Iterable[Route] = (),
-) -> ASGIApp:
+) -> "Edge":
     """The application. `more` routes come from parts that are optional, such as joining satellites."""
     routes = (*ROUTES, *more)
     api = Api(

@@ -85,7 +85,7 @@ async def _of_controller(call: Call, since_ms: int) -> dict[str, bytes]:
         ],
     }
     records, revision = list(service.cluster.records()), service.cluster.revision
-    resources = b"[" + b",".join(it for _, it in views.fragments_of(call, call.api.ordered())) + b"]"
+    resources = b"[" + b",".join(it for _, it in views.fragments_of(call.api, call.api.ordered())) + b"]"
     return {
         f"{_HERE}/info.json": sos.as_json(facts),
         f"{_HERE}/dbexport.json": await asyncio.to_thread(sos.dump, records, revision),

@@ -7,6 +7,7 @@ import msgspec
 from starlette.responses import Response
 
 from bollard.controller.rest import find, pools
+from bollard.controller.rest.api import Api
 from bollard.controller.rest.blocks import Block, Piece, gzipped, joined
 from bollard.controller.rest.call import Call
 from bollard.controller.rest.routing import Route
@@ -23,7 +24,7 @@ from bollard.wire.rest.resource_views import Picture, ResourceView, resource_vie
 _encode = msgspec.json.Encoder().encode
 _CHUNK = 500
 """Resources that are encoded before others get their turn."""
-_LONG = 200
+LONG = 200
 """From so many on, a list is put together from compressed blocks."""
 
 
@@ -90,8 +91,10 @@ async def view_resources(call: Call) -> Response:
     content = call.api.wholes.get(asked, version)
     if content is None:
         found = call.page(selected(call))
-        if len(found) < _LONG:
-            return call.encoded(b"[" + b",".join([it for _, it in fragments_of(call, found)]) + b"]", tag=tag)
+        if len(found) < LONG:
+            return call.encoded(
+                b"[" + b",".join([it for _, it in fragments_of(call.api, found)]) + b"]", tag=tag
+            )
         blocks = await _blocks_of(call, found)
         content = gzipped(blocks) if packed else joined(blocks)
         call.api.wholes.put(asked, version, content)
@@ -102,7 +105,7 @@ async def _blocks_of(call: Call, found: Sequence[Resource]) -> list[Block]:
     pieces = list[Piece]()
     for start in range(0, len(found), _CHUNK):
         misses = call.api.fragments.misses
-        pieces.extend(fragments_of(call, found[start : start + _CHUNK]))
+        pieces.extend(fragments_of(call.api, found[start : start + _CHUNK]))
         if call.api.fragments.misses != misses:
             # A list that is encoded for the first time takes its time: others go on meanwhile.
             await asyncio.sleep(0)
@@ -112,13 +115,13 @@ async def _blocks_of(call: Call, found: Sequence[Resource]) -> list[Block]:
     return list(call.api.blocks.of(pieces))
 
 
-def fragments_of(call: Call, resources: Sequence[Resource]) -> Iterator[Piece]:
+def fragments_of(api: Api, resources: Sequence[Resource]) -> Iterator[Piece]:
     """Resources with volumes as JSON, each encoded again only when something of it is new.
 
     One whose definition is gone since it was selected is left out.
     """
-    definitions, observed = call.api.service.cluster.definitions, call.api.service.observed
-    fragments, unlocked = call.api.fragments, call.api.service.vault.unlocked
+    definitions, observed = api.service.cluster.definitions, api.service.observed
+    fragments, unlocked = api.fragments, api.service.vault.unlocked
     nodes: dict[str, NodeSeen] = {}
     providers: dict[tuple[str, ...], dict[str, ProviderKind]] = {}
     name, definition = None, None
@@ -140,7 +143,7 @@ def fragments_of(call: Call, resources: Sequence[Resource]) -> Iterator[Piece]:
             storage = (resource.node, *[volume.pool for volume in resource.volumes])
             kinds = providers.get(storage)
             if kinds is None:
-                kinds = providers[storage] = providers_of(call.api.service.cluster, resource)
+                kinds = providers[storage] = providers_of(api.service.cluster, resource)
             picture = Picture(
                 resource=resource,
                 definition=definition,
@@ -148,7 +151,7 @@ def fragments_of(call: Call, resources: Sequence[Resource]) -> Iterator[Piece]:
                 providers=kinds,
                 current=online,
                 heard_ms=node.heard_ms,
-                held=held_back(call.api.service.cluster, resource, call.api.service.vault),
+                held=held_back(api.service.cluster, resource, api.service.vault),
             )
             known = _encode(resource_view(picture, with_volumes=True))
             fragments.put(resource.uuid, sources, known)
