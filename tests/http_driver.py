@@ -13,21 +13,30 @@ from rest_driver import Reply
 class HttpDriver:
     """A served application and one connection to it that stays open as long as the server keeps it."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp | None) -> None:
+        self.port = 0
         self._app = app
         self._serving = Serving()
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
+    @classmethod
+    def to(cls, port: int) -> "HttpDriver":
+        """One more client of what is served already."""
+        client = cls(None)
+        client.port = port
+        return client
+
     async def start(self) -> None:
         """Serve on a free port of this machine."""
+        assert self._app is not None
         sock = bind("127.0.0.1", 0)
         self.port = sock.getsockname()[1]
         await self._serving.start(self._app, sock)
 
     async def stop(self) -> None:
         """Close the connection and end the server."""
-        self._hang_up()
+        self.hang_up()
         await self._serving.stop()
 
     async def ask(
@@ -52,16 +61,17 @@ class HttpDriver:
         status, answered = _parsed(await reader.readuntil(b"\r\n\r\n"))
         found = b"" if method == "HEAD" or status in {204, 304} else await _body(reader, answered)
         if answered.get("connection", "").lower() == "close":
-            self._hang_up()
+            self.hang_up()
         return Reply(status, answered, found)
 
     async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._reader is None or self._writer is None or self._reader.at_eof():
-            self._hang_up()
+            self.hang_up()
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 24)
         return self._reader, self._writer
 
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
+        """Close the connection; the next call makes a new one."""
         if self._writer is not None:
             self._writer.close()
         self._reader = self._writer = None

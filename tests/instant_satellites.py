@@ -138,7 +138,7 @@ class InstantSatellites:
             complete=True,
             revision=target.revision,
             pools=tuple(self._pool(node, pool) for pool in target.pools),
-            resources=tuple(self._resource(node, each, target.revision) for each in target.resources),
+            resources=tuple(self.seen(node, each, target.revision) for each in target.resources),
             removed=tuple(stone.resource_uuid for stone in target.tombstones),
         )
 
@@ -152,7 +152,8 @@ class InstantSatellites:
         problem = Problem(f"The folder '{folder}' is not there", code="pool-missing")
         return SeenPool(pool.name, pool.uuid, problem=problem)
 
-    def _resource(self, node: Node, target: TargetResource, revision: int) -> SeenResource:
+    def seen(self, node: Node, target: TargetResource, revision: int) -> SeenResource:
+        """What a node reports that has carried out this target."""
         used = (node.key, key_of(target.name)) in self.in_use
         peers = target.replication.peers if target.replication is not None and target.active else ()
         return SeenResource(
