@@ -104,7 +104,10 @@ class Changes(Rules):
             others = [peer for peer in self.core.primary_peers() if peer.node_id != tx.initiator]
             if self.core.role == Role.PRIMARY or others:
                 return Vote.NO
-        return Vote.NO if self._knows_newer(tx.initiator) else Vote.YES
+        if self._knows_newer(tx.initiator):
+            return Vote.NO
+        self.r.sharing.expect(tx.initiator)
+        return Vote.YES
 
     def _knows_newer(self, node_id: int) -> bool:
         """This diskless node saw a generation that the asking node does not have in its past."""
@@ -170,6 +173,7 @@ class Changes(Rules):
                 self.r.disks.set_disk(volume, DiskState.OUTDATED)
 
     def undo(self, tx: Transaction) -> None:
+        self.r.sharing.known(tx.initiator)
         if not tx.is_resize and self.change_of(tx).conn == ConnState.CONNECTED:
             return
         self.r.promotion.undone(tx)

@@ -162,7 +162,12 @@ def parse_options(raw: Iterable[tuple[str, str]]) -> Options:
             values[field] = parse(text.strip())
         except (ValueError, KeyError) as error:
             raise ConfigError(f"option {name}: {text!r} is not a valid value ({error})") from None
-    return msgspec.structs.replace(Options(handlers=frozenset(handlers)), **values)
+    options = msgspec.structs.replace(Options(handlers=frozenset(handlers)), **values)
+    if options.allow_two_primaries and options.protocol is not WireProtocol.C:
+        raise ConfigError(
+            "option allow-two-primaries: needs protocol C, which makes both copies equal at once"
+        )
+    return options
 
 
 def _flag(text: str) -> bool:

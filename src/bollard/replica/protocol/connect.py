@@ -33,6 +33,7 @@ FEATURES = (
     | Feature.TWOPC_V2
     | Feature.RECONCILE_RECONNECT
     | Feature.KEEPS_LEFTOVERS
+    | Feature.ORDERS_WRITES
 )
 _SETUP_TIMEOUT_S = 5.0
 _WAITING_PING_S = 1.0
@@ -151,6 +152,7 @@ class Connector:
         peer.link += 1
         peer.cstate = ConnState.CONNECTING if peer.wanted else ConnState.STAND_ALONE
         peer.role = Role.UNKNOWN
+        self.r.sharing.known(peer.node_id)
         waiters, peer.ping_waiters = peer.ping_waiters, []
         self.core.changed = True
         if was_connected:

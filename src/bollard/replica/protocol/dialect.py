@@ -27,6 +27,8 @@ class Feature(IntFlag):
     KEEPS_LEFTOVERS = 1 << 28
     """Ours, unknown to kernels: bits between nodes of one generation are never dropped, and one resync at a
     time, from a source that no Primary writes past, brings a node up to date."""
+    ORDERS_WRITES = 1 << 29
+    """Ours too: writes and their acks say in `seq` which of the other side's writes came before."""
 
 
 class Dialect(msgspec.Struct, frozen=True):

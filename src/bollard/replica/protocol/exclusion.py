@@ -132,6 +132,15 @@ class Exclusion:
                     return True
         return False
 
+    def overlapping(self, start: int, end: int) -> list[RangeOp]:
+        """All that are under way or wait and touch [start, end)."""
+        found: dict[int, RangeOp] = {}
+        for number in range(start >> _SHIFT, ((end - 1) >> _SHIFT) + 1):
+            for op in self._buckets.get(number, ()):
+                if op.start < end and start < op.end:
+                    found[id(op)] = op
+        return list(found.values())
+
     @staticmethod
     def _block(op: RangeOp, others: list[RangeOp]) -> None:
         start, end = op.start, op.end

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from bollard.replica.protocol.reads import RemoteRead
     from bollard.replica.protocol.receiver import ReceivedEpoch
     from bollard.replica.protocol.verify import Run
-    from bollard.replica.protocol.writes import FlushOp, Place, QuickOp, WriteOp
+    from bollard.replica.protocol.writes import FlushOp, Overtaken, Place, QuickOp, WriteOp
 
 EIO = 5
 EBUSY = 16
@@ -268,6 +268,9 @@ class Peer:
         self.integrity_alg = ""
         self.handshake_sent = False
         self.sent_dagtag = -1
+        self.received_id = 0
+        self.sent_id = 0
+        self.overtaken: list[Overtaken] = []
         self.told_lost: LostPrimary | None = None
         self.receiving: ReceivedEpoch | None = None
         self.received_epochs: deque[ReceivedEpoch] = deque()

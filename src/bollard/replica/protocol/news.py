@@ -44,6 +44,7 @@ class News:
 
     def peer_role(self, peer: Peer, role: Role) -> None:
         """A connected peer became Primary or Secondary."""
+        self.r.sharing.known(peer.node_id)
         if peer.role == role:
             return
         peer.role = role

@@ -9,6 +9,7 @@ from bollard.replica.metadata.activity_log import ActivityLog, extents_of
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import packets as p
 from bollard.replica.protocol.commands import Channel, Cmd, DataFlag
+from bollard.replica.protocol.dialect import Feature
 from bollard.replica.protocol.errors import ProtocolError
 from bollard.replica.protocol.events import Buffer
 from bollard.replica.protocol.exclusion import RangeOp
@@ -59,7 +60,7 @@ class ReceivedEpoch:
 class PeerWrite(RangeOp):
     """One write of a peer on its way to the local disk."""
 
-    __slots__ = ("epoch", "link", "owner", "packet", "peer", "volume")
+    __slots__ = ("cuts", "epoch", "link", "owner", "packet", "peer", "volume")
 
     def __init__(
         self, owner: "Receiver", peer: Peer, volume: Volume, packet: p.Data | p.Trim | p.Zeroes, length: int
@@ -73,6 +74,7 @@ class PeerWrite(RangeOp):
         self.packet = packet
         assert peer.receiving is not None
         self.epoch = peer.receiving
+        self.cuts: list[tuple[int, int]] = []
 
     def run(self) -> None:
         self.owner.write(self)
@@ -129,6 +131,7 @@ class Receiver:
         epoch.active += 1
         epoch.volumes.add(number)
         op = PeerWrite(self, peer, volume, packet, length)
+        self.r.sharing.received(peer, volume, op)
         if packet.flags & _SEND_RECEIVE_ACK:
             self._ack(op, Cmd.RECV_ACK)
         if volume.busy.enter(op):
@@ -213,6 +216,9 @@ class Receiver:
         if not volume.disk_open:
             self.written(op, 5)
             return
+        if op.cuts:
+            self.r.sharing.write_rest(op)
+            return
         tag = self.core.disk_tag(volume, op.done)
         fua = bool(packet.flags & _FUA)
         if isinstance(packet, p.Data):
@@ -237,9 +243,9 @@ class Receiver:
 
     def _ack(self, op: PeerWrite, cmd: Cmd) -> None:
         packet, size, number = op.packet, op.end - op.start, op.volume.number
-        frame = _ACK.pack(
-            MAGIC_100, number, cmd, _ACK_BYTES, 0, packet.sector, packet.block_id, size, packet.seq
-        )
+        orders = op.peer.dialect.features & Feature.ORDERS_WRITES
+        seq = op.peer.sent_id if orders else packet.seq
+        frame = _ACK.pack(MAGIC_100, number, cmd, _ACK_BYTES, 0, packet.sector, packet.block_id, size, seq)
         self.core.out.append(a.Send(op.peer.node_id, Channel.CONTROL, (frame,)))
 
     def _negative(self, peer: Peer, number: int, packet: p.Data | p.Trim | p.Zeroes, length: int) -> None:

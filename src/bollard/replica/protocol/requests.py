@@ -167,6 +167,8 @@ class Requests:
             data = memoryview(data)[start : start + length]
         op = WriteOp(self, volume, event.verb, offset, length, data, event.request)
         op.fua, op.may_unmap, op.group = event.fua, event.may_unmap or event.verb is Verb.TRIM, group
+        if self.r.sharing.active:
+            self.r.sharing.entered(op)
         if volume.busy.enter(op):
             self.activate(op)
 
@@ -264,29 +266,30 @@ class Requests:
         self.r.epochs.record(peer, op)
         flags = route.flags[peer.node_id] | (_FUA if op.fua else 0)
         length = op.end - op.start
+        seq = self.r.sharing.sequence(op, peer)
         if op.verb is Verb.WRITE and not peer.dialect.digest_bytes:
             head = _HEAD.pack(
-                MAGIC_100, op.volume.number, Cmd.DATA, 24 + length, 0, op.start >> 9, op.block_id, 0, flags
+                MAGIC_100, op.volume.number, Cmd.DATA, 24 + length, 0, op.start >> 9, op.block_id, seq, flags
             )
             core.out.append(a.Send(peer.node_id, Channel.DATA, (head, op.data)))
         else:
-            core.send(peer, self._packet(op, peer, flags), op.volume.number)
+            core.send(peer, self._packet(op, peer, seq, flags), op.volume.number)
         if not flags & (_SEND_WRITE_ACK | _SEND_RECEIVE_ACK):
             return 0
         peer.unacked[op.block_id] = op
         return 1
 
-    def _packet(self, op: WriteOp, peer: Peer, flags: int) -> p.Packet:
+    def _packet(self, op: WriteOp, peer: Peer, seq: int, flags: int) -> p.Packet:
         sector, length = op.start >> 9, op.end - op.start
         match op.verb:
             case Verb.WRITE:
                 digest = self.r.digests.integrity(peer, op.data)
-                return p.Data(sector, op.block_id, 0, flags, op.data, digest)
+                return p.Data(sector, op.block_id, seq, flags, op.data, digest)
             case Verb.TRIM:
-                return p.Trim(sector, op.block_id, 0, flags | _DISCARD, length)
+                return p.Trim(sector, op.block_id, seq, flags | _DISCARD, length)
             case _:
                 more = _ZEROES | (_DISCARD if op.may_unmap else 0)
-                return p.Zeroes(sector, op.block_id, 0, flags | more, length)
+                return p.Zeroes(sector, op.block_id, seq, flags | more, length)
 
     def _mark(self, op: WriteOp, route: Route) -> None:
         volume, length = op.volume, op.end - op.start
@@ -316,6 +319,8 @@ class Requests:
         op = peer.unacked.pop(packet.block_id, None)
         if op is None:
             return
+        if packet.seq:
+            self.r.sharing.acked(peer, op, packet.block_id, packet.seq)
         op.ok = True
         op.pending -= 1
         if not op.pending:

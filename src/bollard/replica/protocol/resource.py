@@ -40,6 +40,7 @@ from bollard.replica.protocol.resync import Resync
 from bollard.replica.protocol.resync84 import Resync84
 from bollard.replica.protocol.rotation import Rotation
 from bollard.replica.protocol.serving import Serving
+from bollard.replica.protocol.sharing import Sharing
 from bollard.replica.protocol.sizing import Sizing
 from bollard.replica.protocol.sources import Sources
 from bollard.replica.protocol.states import DiskState, Role
@@ -77,6 +78,7 @@ class Resource:
         self.connector = Connector(self)
         self.epochs = Epochs(self)
         self.routes = Routes(self)
+        self.sharing = Sharing(self)
         self.requests = Requests(self)
         self.reads = Reads(self)
         self.receiver = Receiver(self)

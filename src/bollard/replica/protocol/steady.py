@@ -40,6 +40,7 @@ _FRAME_BYTES: Final = _FRAME.size
 _ACK: Final = Struct(">QQ8xQ8x")
 _ACK_SIZE: Final = 24 << 32
 _BODY_BYTES: Final = 24
+_BLOCK_ID: Final = 6
 _FLAGS: Final = 8
 _ACK_BYTES: Final = 24
 _EXTENT_SHIFT: Final = EXTENT_BYTES.bit_length() - 1
@@ -192,6 +193,7 @@ class Steady:
                 or core.renegotiating
                 or core.suspended_user
                 or core.held
+                or self.r.sharing.active
                 or any(
                     volume.need_new_uuid or volume.rotating or volume.no_data or not volume.quorum
                     for volume in core.volumes.values()
@@ -329,7 +331,7 @@ class Steady:
         buffer, at, end = reader.span()
         if end - at < _FRAME_BYTES or peer.phase != Phase.CONNECTED or peer.dialect.digest_bytes:
             return None
-        if peer.awaited:
+        if peer.awaited or peer.overtaken or self.core.role is Role.PRIMARY:
             return None
         unpack_from = _FRAME.unpack_from
         number = unpack_from(buffer, at)[1]
@@ -388,6 +390,7 @@ class Steady:
         if peer.receiving is None:
             peer.receiving = ReceivedEpoch()
         peer.receiving.count += writes
+        peer.received_id = batch.heads[-1][_BLOCK_ID] & 0xFFFF_FFFF
         peer.receiving.volumes.add(number)
         peer.devices[number].received_bytes += received_bytes
         peer.stream_dagtag += received_bytes >> 9

@@ -50,12 +50,26 @@ class QuickOp(Place):
         self.ok = True
 
 
+class Overtaken(Place):
+    """A write of ours that a peer has, while writes of its own from before, up to `until`, may still come."""
+
+    __slots__ = ("block_id", "until")
+
+    def __init__(self, volume: "Volume", start: int, end: int, block_id: int, until: int) -> None:
+        super().__init__(volume, start, end)
+        self.block_id = block_id
+        self.until = until
+
+
 class WriteOp(RangeOp):
-    """A WRITE, TRIM or ZERO of at most one packet's size. `pending` counts the answers it still waits for."""
+    """A WRITE, TRIM or ZERO of at most one packet's size. `pending` counts the answers it still waits for.
+
+    Beside another Primary `seen` has, by node, the link and the last write received on it before this one.
+    """
 
     __slots__ = (
         "block_id", "data", "epoch", "fua", "group", "may_unmap", "ok", "owner", "pending", "request",
-        "verb", "volume",
+        "seen", "verb", "volume",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0917  made once a write: keywords cost
@@ -74,6 +88,7 @@ class WriteOp(RangeOp):
         self.verb = verb
         self.data = data
         self.request = request
+        self.seen: dict[int, tuple[int, int]] | None = None
         self.fua = False
         self.may_unmap = False
         self.group: Group | None = None
