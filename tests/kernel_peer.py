@@ -34,6 +34,7 @@ SECRET = "shared by both"
 KERNEL_ID, ENGINE_ID = 1, 0
 GENERATION = 0x5EED_5EED_5EED_5EE0
 DISK_MIB = 25
+_LIMIT_S = 300.0
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -172,10 +173,21 @@ class Pair:
             file.seek(place.superblock_offset_bytes)
             file.write(encode_any(msgspec.structs.replace(fresh, **changes)))
 
+    def kernel_primary(self) -> None:
+        """Promote; what the engine has just told of its role may still be on its way."""
+        self._in_the_end("primary")
+
     def kernel_secondary(self) -> None:
         """Demote; the system's own probes may hold the device for a moment after a write."""
-        end = time.monotonic() + 30.0
-        while (done := self.try_drbdadm("secondary")).code != 0:
+        self._in_the_end("secondary")
+
+    def kernel_down(self, node: int = NODE) -> None:
+        """Stop the resource in a node; the same probes may hold it."""
+        self._in_the_end("down", node)
+
+    def _in_the_end(self, word: str, node: int = NODE) -> None:
+        end = time.monotonic() + _LIMIT_S
+        while (done := self.lab.try_exec(node, "drbdadm", word, NAME)).code != 0:
             assert time.monotonic() < end, done.stderr
 
     def make_kernel_disk(self) -> None:
@@ -194,7 +206,7 @@ class Pair:
         return _from_proc(self.lab.exec(node, "cat", "/proc/drbd"))
 
     def kernel_until(
-        self, condition: Callable[[Seen], bool], timeout_s: float = 60.0, node: int = NODE
+        self, condition: Callable[[Seen], bool], timeout_s: float = _LIMIT_S, node: int = NODE
     ) -> Seen:
         """Ask the kernel until it says so."""
         end = time.monotonic() + timeout_s
@@ -246,14 +258,14 @@ class Pair:
     def configure(self) -> None:
         self.engine.control.must(wire.Configure(resource=self.spec()))
 
-    def engine_until(self, condition: Callable[[dict[str, Any]], bool], timeout_s: float = 60.0) -> None:
+    def engine_until(self, condition: Callable[[dict[str, Any]], bool], timeout_s: float = _LIMIT_S) -> None:
         try:
             self.engine.until(NAME, condition, timeout_s)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.logs()}") from error
 
     def client(self) -> NbdClient:
-        return NbdClient(self.engine.nbd, NAME)
+        return NbdClient(self.engine.nbd, NAME, timeout_s=_LIMIT_S)
 
     def engine_write(self, block: int, letter: bytes, count: int = 1) -> None:
         with self.client() as client:
@@ -262,7 +274,7 @@ class Pair:
 
     # -- both
 
-    def both_healthy(self, timeout_s: float = 60.0) -> None:
+    def both_healthy(self, timeout_s: float = _LIMIT_S) -> None:
         """Connected, UpToDate and in sync, in the eyes of both."""
         self.engine_until(healthy, timeout_s)
         self.kernel_until(whole, timeout_s)

@@ -86,14 +86,15 @@ def state(cluster: LabCluster, name: str, node: int, number: int = 0) -> str:
     return str(volume(cluster, name, node, number).get("state", {}).get("disk_state", ""))
 
 
-def wait_ready(cluster: LabCluster, name: str, *nodes: int, limit_s: float = 120.0) -> None:
+def wait_ready(cluster: LabCluster, name: str, *nodes: int, limit_s: float = 300.0) -> None:
     """Until the replicas have all their data and nothing is left to do."""
 
     def ready() -> bool:
         views = [resource(cluster, name, node) for node in nodes]
         return all(
             view is not None
-            and view.get("observed", {}).get("settled")
+            and view.get("observed", {}).get("current")
+            and view["observed"].get("settled")
             and all(
                 one.get("state", {}).get("disk_state") in {"UpToDate", "Created"} for one in view["volumes"]
             )
@@ -110,6 +111,29 @@ def logical_volumes(cluster: LabCluster, node: int) -> dict[str, int]:
     )
     rows = (line.split() for line in text.splitlines() if line.strip())
     return {name: int(float(size)) for name, size, attr in rows if not attr.startswith("t")}
+
+
+def take_snapshot(cluster: LabCluster, name: str, snapshot: str) -> None:
+    """Of a resource; returns when it is there, however long that takes."""
+    path = f"/v1/resource-definitions/{name}/snapshots"
+    cluster.call("POST", path, {"name": snapshot})
+
+    def there() -> bool:
+        return "SUCCESSFUL" in cluster.call("GET", f"{path}/{snapshot}").get("flags", [])
+
+    cluster.until(there, f"snapshot {snapshot} of {name}")
+
+
+def problem(cluster: LabCluster, name: str, node: int) -> str:
+    """What stands in the way of a replica, in the satellite's words; empty when nothing does."""
+    found = resource(cluster, name, node)
+    said = found.get("observed", {}).get("problem") if found is not None else None
+    return str(said) if said else ""
+
+
+def wait_problem(cluster: LabCluster, name: str, node: int, words: str) -> None:
+    """Until the node says so of its replica."""
+    cluster.until(lambda: words in problem(cluster, name, node), f"'{words}' of {name} on node{node}")
 
 
 def delete(cluster: LabCluster, name: str) -> None:

@@ -23,7 +23,7 @@ class LabRunner:
 
     async def run(self, cmd: Cmd) -> Done:
         self.ran.append(cmd.argv)
-        done = await self.execute(*cmd.argv, stdin=cmd.stdin, limit_s=cmd.timeout_s)
+        done = await self.execute(*cmd.argv, stdin=cmd.stdin, limit_s=max(cmd.timeout_s, 300.0))
         if done.code not in cmd.expect:
             said = done.stderr
             for secret in cmd.masked:
@@ -32,7 +32,7 @@ class LabRunner:
         return Done(done.code, done.stdout.encode(), done.stderr.encode())
 
     async def execute(
-        self, *argv: str, stdin: bytes = b"", limit_s: float = 60.0, background: bool = False
+        self, *argv: str, stdin: bytes = b"", limit_s: float = 300.0, background: bool = False
     ) -> LabDone:
         """Run it, whatever its code; in the background its process id is all that it says."""
         return await asyncio.to_thread(

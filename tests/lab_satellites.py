@@ -47,7 +47,7 @@ class LabSatellites:
             words += "--state-dir /var/lib/bollard/satellite"
             self.lab.try_exec(node, "sh", "-c", f"{words} >>{_LOG} 2>&1", background=True)
         for node in nodes:
-            async with asyncio.timeout(90):
+            async with asyncio.timeout(300):
                 while node not in self.controllers and not await self._try_link(node):  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
 
@@ -90,7 +90,7 @@ class LabSatellites:
         return self.controllers[node].observed.resource(name, f"node{node}")
 
     async def until(
-        self, name: str, holds: Callable[[SeenResource], bool], *nodes: int, limit_s: float = 90.0
+        self, name: str, holds: Callable[[SeenResource], bool], *nodes: int, limit_s: float = 300.0
     ) -> None:
         """These nodes report it so."""
         for node in nodes:
@@ -111,7 +111,7 @@ class LabSatellites:
     async def gone(self, uuid: str, *nodes: int) -> None:
         """These nodes report the tombstone carried out."""
         for node in nodes:
-            await self.controllers[node].until(lambda one: uuid in one.removed, 90.0)
+            await self.controllers[node].until(lambda one: uuid in one.removed, 300.0)
 
     async def log(self, node: int) -> str:
         """What the satellite said since its node was made."""

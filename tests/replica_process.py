@@ -14,13 +14,13 @@ from typing import Any
 from bollard.wire import engine as wire
 
 _MAIN = "from bollard.replica.app import main; main()"
-_START_S = 20.0
+_START_S = 120.0
 
 
 class Control:
     """A connection to a control socket."""
 
-    def __init__(self, path: Path, timeout_s: float = 30.0) -> None:
+    def __init__(self, path: Path, timeout_s: float = 120.0) -> None:
         self._sock = socket.socket(socket.AF_UNIX)
         self._sock.settimeout(timeout_s)
         self._sock.connect(str(path))
@@ -93,7 +93,7 @@ class ReplicaProcess:
     def log(self) -> str:
         return self.log_path.read_text() if self.log_path.exists() else ""
 
-    def wait(self, timeout_s: float = 20.0) -> int:
+    def wait(self, timeout_s: float = 60.0) -> int:
         assert self.process is not None
         return self.process.wait(timeout_s)
 
@@ -102,7 +102,7 @@ class ReplicaProcess:
         self._forget_control()
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
-            self.process.wait(10)
+            self.process.wait(60)
 
     def terminate(self) -> int:
         """A clean stop; the exit code."""

@@ -287,6 +287,19 @@ def test_a_disk_that_is_missing_is_told_and_attached_when_configured_again(make:
     assert cluster.data(1)[:BLOCK] == pattern(0, 1)
 
 
+def test_a_disk_that_was_let_go_of_is_attached_when_configured_again(make: Make) -> None:
+    """Nothing else of the configuration has changed; the disk gets what it missed."""
+    cluster = make()
+    cluster.start()
+    cluster.nodes[1].control.must(wire.Detach(name="data", force=True))
+    with cluster.open(0) as client:
+        client.write(0, pattern(0, 1))
+    reply = cluster.nodes[1].control.must(wire.Configure(resource=cluster.spec(1)))
+    assert not reply.changed
+    cluster.settled()
+    assert cluster.data(1)[:BLOCK] == pattern(0, 1)
+
+
 def test_a_backing_without_metadata_is_refused_and_not_touched(make: Make) -> None:
     cluster = make()
     cluster.nodes[0].start()

@@ -12,6 +12,15 @@ from kernel_peer import DISK_MIB, Flavour, Pair, flavour_9, flavour_84, no_helpe
 
 Make = Callable[..., Pair]
 _labs = itertools.count()
+_LIMIT_S = 1200
+"""Of a test with its boots: a machine that does much else at the same time may be very slow."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(_LIMIT_S))
 
 
 def _flavour(name: str) -> Flavour:

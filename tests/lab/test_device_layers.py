@@ -43,8 +43,12 @@ class Bench:
         self.lab.exec(1, "dmsetup", "create", "lower", "--table", f"0 {sectors} linear /dev/ubdb 0")
 
     def clear(self) -> None:
-        """As after a fresh boot, with empty disks."""
-        self.lab.exec(1, "dmsetup", "remove_all", "--force")
+        """As after a fresh boot, with empty disks. A passing look of udev's may keep a device for a while."""
+        script = (
+            'until udevadm settle && dmsetup remove_all --force && test -z "$(dmsetup ls -o blkdevname'
+            " | grep -v '^No devices')\"; do sleep 0.1; done"
+        )
+        self.lab.exec(1, "sh", "-c", script)
         for path in ("/dev/ubdb", _FAST):
             self.lab.exec(1, "dd", "if=/dev/zero", f"of={path}", "bs=1M", "count=1", "conv=fsync")
         self.host = self._host()

@@ -36,6 +36,11 @@ def _size_kib(lab: LabCluster, node: int, path: str) -> int:
     return int(lab.lab.exec(node, "cat", f"/sys/block/{path.removeprefix('/dev/')}/size")) // 2
 
 
+def _healthy(lab: LabCluster, node: int, name: str) -> bool:
+    cstate, dstate = (lab.lab.try_exec(node, "drbdadm", word, name).stdout for word in ("cstate", "dstate"))
+    return (cstate.strip(), dstate.strip()) == ("Connected", "UpToDate/UpToDate")
+
+
 def _refusal(lab: LabCluster, method: str, path: str, body: object) -> str:
     found = lab.call(method, path, body, ok=False)
     return " ".join(f"{one['message']} {one.get('cause', '')}" for one in found)
@@ -50,8 +55,7 @@ def test_a_volume_of_84_from_creation_to_removal(lab: LabCluster) -> None:
     assert path.startswith("/dev/drbd")
     assert _size_kib(lab, 1, path) == 20480
     for node in (1, 2):
-        assert "Connected" in lab.lab.exec(node, "drbdadm", "cstate", "eight")
-        assert lab.lab.exec(node, "drbdadm", "dstate", "eight").strip() == "UpToDate/UpToDate"
+        lab.until(lambda node=node: _healthy(lab, node, "eight"), "both to be connected")  # type: ignore[misc]
     quorum = _refusal(
         lab,
         "PUT",

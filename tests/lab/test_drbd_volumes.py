@@ -127,12 +127,18 @@ async def get(satellites: LabSatellites, node: int, minor: int) -> str:
 async def demote(satellites: LabSatellites, node: int, minor: int) -> None:
     """Udev may hold it for a moment after it was written."""
     script = f"until drbdsetup secondary {minor}; do sleep 0.1; done"
-    await satellites.run(node, "timeout", "20", "sh", "-c", script)
+    await satellites.run(node, "timeout", "240", "sh", "-c", script)
 
 
 async def release(satellites: LabSatellites, node: int, minor: int) -> None:
     await satellites.run(node, "umount", "/mnt/v")
     await demote(satellites, node, minor)
+
+
+async def drbd_said(satellites: LabSatellites, node: int) -> list[str]:
+    """DRBD's lines of the kernel's log; a slow machine has others at any time."""
+    lines: list[str] = (await satellites.run(node, "dmesg")).stdout.splitlines()
+    return [line for line in lines if "drbd" in line]
 
 
 def test_a_volume_is_made_without_a_sync_grows_and_goes(lab: Lab) -> None:
@@ -180,14 +186,14 @@ def test_a_satellite_that_starts_again_touches_nothing(lab: Lab) -> None:
         wish(satellites, "calm", 2)
         await satellites.send()
         await satellites.until("calm", complete, 1, 2)
-        before = (await satellites.run(1, "dmesg")).stdout
+        before = await drbd_said(satellites, 1)
         await satellites.stop(1)
         await satellites.run(1, "truncate", "-s", "0", "/var/log/bollard-satellite.log")
         await satellites.start(1)
         await satellites.send(1)
         await satellites.until("calm", complete, 1)
         assert "calm:" not in await satellites.log(1), "no step was taken"
-        assert (await satellites.run(1, "dmesg")).stdout == before
+        assert await drbd_said(satellites, 1) == before
 
     steer(lab, body)
 

@@ -116,7 +116,7 @@ def test_writes_of_either_reach_both(make: Make, protocol: str) -> None:
     pair.both_healthy()
     pair.engine_until(lambda state: state["role"] == "Secondary")
     pair.same_bytes()
-    pair.drbdadm("primary")
+    pair.kernel_primary()
     pair.engine_until(lambda state: state["connections"][0]["peer-role"] == "Primary")
     pair.kernel_write(2000, b"k", 300)
     pair.run("blkdiscard", "-z", "-o", str(2010 * BLOCK), "-l", str(20 * BLOCK), "/dev/drbd0")
@@ -129,10 +129,11 @@ def test_writes_of_either_reach_both(make: Make, protocol: str) -> None:
 def test_only_one_is_primary(make: Make) -> None:
     pair = make()
     pair.start()
-    pair.drbdadm("primary")
+    pair.kernel_primary()
     refused = pair.engine.control.ask(wire.Primary(name=NAME))
     assert not refused.ok
     pair.kernel_secondary()
+    pair.engine_until(lambda state: state["connections"][0]["peer-role"] == "Secondary")
     pair.engine.control.must(wire.Primary(name=NAME))
     pair.kernel_until(lambda seen: seen.role == "Secondary")
     assert pair.try_drbdadm("primary").code != 0
@@ -165,7 +166,7 @@ def test_after_a_cut_the_kernel_gets_what_the_engine_wrote(make: Make) -> None:
 def test_after_a_cut_the_engine_gets_what_the_kernel_wrote(make: Make) -> None:
     pair = make()
     pair.start()
-    pair.drbdadm("primary")
+    pair.kernel_primary()
     pair.kernel_write(0, b"a")
     pair.part()
     pair.kernel_until(lambda seen: seen.connection != "Connected")
@@ -194,7 +195,7 @@ def test_digests_with_all_data_and_resyncs_by_checksums(make: Make) -> None:
     said = next(line for line in pair.run("dmesg").splitlines()[::-1] if "had equal checksums" in line)
     assert "eliminated: 128K" in said, "the kernel compares 128 KiB at a time, and the first half is equal"
     pair.engine_until(lambda state: state["role"] == "Secondary")
-    pair.drbdadm("primary")
+    pair.kernel_primary()
     pair.drbdadm("disconnect")
     pair.kernel_write(0, b"a", 62)
     pair.drbdadm("connect")
@@ -220,7 +221,7 @@ def test_the_engine_verifies_and_a_reconnect_repairs(make: Make) -> None:
     pair.engine.control.must(wire.Verify(name=NAME, peer=KERNEL_ID))
     pair.engine_until(lambda state: state["connections"][0]["peer_devices"][0]["verifies-done"] == 1)
     pair.kernel_until(lambda seen: (seen.replication, seen.out_of_sync_kib) == ("Established", 8))
-    pair.drbdadm("primary")
+    pair.kernel_primary()
     repair(pair)
 
 
@@ -231,7 +232,7 @@ def test_the_kernel_verifies_and_a_reconnect_repairs(make: Make) -> None:
     pair.drbdadm("verify")
     pair.kernel_until(lambda seen: (seen.replication, seen.out_of_sync_kib) == ("Established", 12))
     pair.engine_until(lambda state: state["connections"][0]["peer_devices"][0]["out-of-sync"] == 12)
-    pair.drbdadm("primary")
+    pair.kernel_primary()
     repair(pair)
 
 
@@ -279,7 +280,7 @@ def test_reconnects_under_load_of_the_engine(make: Make) -> None:
 def test_reconnects_under_load_of_the_kernel(make: Make) -> None:
     pair = make()
     pair.start()
-    pair.drbdadm("primary")
+    pair.kernel_primary()
     script = (
         "RANDOM=1; while [ ! -e /tmp/stop ]; do"
         " dd if=/dev/urandom of=/dev/drbd0 bs=64k count=40 seek=$((RANDOM % 300)) oflag=direct status=none;"
@@ -310,7 +311,7 @@ def test_a_killed_engine_gets_what_the_kernel_wrote_since(make: Make) -> None:
         with pytest.raises((NbdClientError, OSError)):
             client.write(0, b"lost" * 1024)
     pair.kernel_until(lambda seen: seen.connection != "Connected")
-    pair.drbdadm("primary")
+    pair.kernel_primary()
     pair.kernel_write(110, b"k", 30)
     pair.engine.start()
     pair.both_healthy()
@@ -321,7 +322,7 @@ def test_a_killed_engine_gets_what_the_kernel_wrote_since(make: Make) -> None:
 def test_a_kernel_that_lost_power_as_primary_is_brought_up_to_date(make: Make) -> None:
     pair = make()
     pair.start()
-    pair.drbdadm("primary")
+    pair.kernel_primary()
     pair.kernel_write(50, b"k", 10)
     pair.lab.kill(NODE)
     pair.engine_until(lambda state: connection(state) != "Connected")
@@ -367,7 +368,7 @@ def test_disks_come_and_go_while_both_are_connected(make: Make) -> None:
         pair.both_healthy()
     pair.engine_until(lambda state: state["role"] == "Secondary")
     pair.same_bytes()
-    pair.drbdadm("primary")
+    pair.kernel_primary()
     pair.engine.control.must(wire.Detach(name=NAME))
     pair.kernel_until(lambda seen: seen.peer_disk == "Diskless")
     pair.kernel_write(77, b"k", 4)

@@ -78,7 +78,7 @@ def lag(pair: Pair, blocks: int) -> None:
 
 def to_kernels(pair: Pair) -> None:
     """The kernel of the second node comes up on the engine's disk, and the first one meets it."""
-    pair.drbdadm("down")
+    pair.kernel_down()
     pair.write_config(NODE, HEIR)
     pair.lab.exec(HEIR, "drbdadm", "up", NAME)
     pair.drbdadm("up")
@@ -88,8 +88,8 @@ def to_kernels(pair: Pair) -> None:
 
 def to_engine(pair: Pair) -> None:
     """And back."""
-    pair.lab.exec(HEIR, "drbdadm", "down", NAME)
-    pair.drbdadm("down")
+    pair.kernel_down(HEIR)
+    pair.kernel_down()
     pair.write_config()
     pair.configure()
     pair.drbdadm("up")
@@ -115,7 +115,7 @@ def test_the_kernel_takes_an_engines_disk_over_and_gives_it_back(make: Make) -> 
     pair.same_bytes()
     assert [line for line in resyncs(pair)[before:] if "[3 bits set]" not in line] == []
     assert len(resyncs(pair)) == before + 1, "only what was missing moves"
-    pair.drbdadm("primary")
+    pair.kernel_primary()
     pair.kernel_write(2000, b"k", 10)
     pair.lab.exec(HEIR, "drbdadm", "disconnect", NAME)
     pair.kernel_until(lambda seen: seen.connection != "Connected")
@@ -139,7 +139,7 @@ def test_an_engine_takes_over_what_a_primary_kernel_left_when_its_power_was_cut(
     )
     pair.lab.kill(HEIR)
     pair.kernel_until(lambda seen: seen.connection != "Connected")
-    pair.drbdadm("down")
+    pair.kernel_down()
     pair.write_config()
     pair.configure()
     pair.drbdadm("up")
@@ -174,10 +174,10 @@ def test_metadata_of_drbd_9_is_converted_for_an_older_kernel_and_back(make: Make
     to_kernels(pair)
     pair.same_bytes()
     assert [line for line in resyncs(pair)[before:] if "[5 bits set]" not in line] == []
-    pair.drbdadm("primary")
+    pair.kernel_primary()
     pair.kernel_write(2000, b"k", 10)
     pair.kernel_secondary()
-    pair.lab.exec(HEIR, "drbdadm", "down", NAME)
+    pair.kernel_down(HEIR)
     assert "is now v09" in convert(pair, "v09", "--max-peers", "7")
     to_engine(pair)
     assert resynced(pair) == 0

@@ -24,7 +24,7 @@ def split(pair: Pair) -> None:
     pair.drbdadm("disconnect")
     pair.engine_until(lambda state: connection(state) != "Connected")
     fill(pair, range(200, 202), b"e")
-    pair.drbdadm("primary")
+    pair.kernel_primary()
     pair.kernel_write(201, b"k", 5)
     pair.engine_until(lambda state: state["role"] == "Secondary")
 

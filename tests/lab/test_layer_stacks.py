@@ -15,6 +15,7 @@ from lab_cluster import (
     pool,
     resource,
     state,
+    take_snapshot,
     volume,
     wait_ready,
 )
@@ -102,14 +103,7 @@ def _wait_gone(lab: LabCluster, node: int, name: str) -> None:
     lab.until(
         lambda: not any(name in one for one in logical_volumes(lab, node)), f"{name} to go from node{node}"
     )
-    assert _mapped(lab, node, name) == []
-
-
-def _power_cut(lab: LabCluster, node: int) -> None:
-    lab.lab.kill(node)
-    lab.lab.boot(node)
-    lab.start_satellite(node)
-    lab.wait_online(node)
+    assert _mapped(lab, node, name) == [], "layers close before their storage goes"
 
 
 def _grow(lab: LabCluster, name: str, size_kib: int) -> None:
@@ -132,7 +126,7 @@ def test_the_life_of_an_encrypted_volume(lab: LabCluster) -> None:
     _grow(lab, "sealed", 40960)
     lab.until(lambda: _sectors(lab, 1, path) == 40960 * 2, "the open volume to grow")
     wait_ready(lab, "sealed", 1)
-    lab.call("POST", "/v1/resource-definitions/sealed/snapshots", {"name": "s1"})
+    take_snapshot(lab, "sealed", "s1")
     _put(lab, 1, path, "the-second-word")
 
     define(lab, "copied", "LUKS", "STORAGE", sizes=())
@@ -147,7 +141,7 @@ def test_the_life_of_an_encrypted_volume(lab: LabCluster) -> None:
     lab.until(lambda: _reads(lab, "sealed", 1, "the-first-word"), "the volume to be rolled back")
     _put(lab, 1, path, "the-third-word")
 
-    _power_cut(lab, 1)
+    lab.power_cycle(1)
     for name, word in (("sealed", "the-third-word"), ("copied", "the-first-word")):
         wait_ready(lab, name, 1)
         assert _get(lab, 1, _path(lab, name, 1)) == word
@@ -177,11 +171,11 @@ def test_a_cached_volume_keeps_its_cache_in_a_second_group(lab: LabCluster, kind
     wait_ready(lab, name, 1)
     assert _get(lab, 1, path) == "cached-word"
     _put(lab, 1, path, "later-word")
-    _power_cut(lab, 1)
+    lab.power_cycle(1)
     wait_ready(lab, name, 1)
     assert _get(lab, 1, _path(lab, name, 1)) == "later-word"
     _delete_all(lab, 1, name)
-    assert lab.lab.exec(1, "lvs", "--noheadings", "-o", "lv_name", "quick").split() == []
+    lab.until(lambda: not lab.lab.exec(1, "lvs", "--noheadings", "quick").split(), "the cache to go")
 
 
 def test_replicas_on_encrypted_storage_fail_over(lab: LabCluster) -> None:
@@ -192,12 +186,10 @@ def test_replicas_on_encrypted_storage_fail_over(lab: LabCluster) -> None:
     wait_ready(lab, "pair", 1, 2)
     assert _mapped(lab, 1, "pair") == _mapped(lab, 2, "pair") == ["Linstor-Crypt-pair_00000"]
     _put(lab, 1, _path(lab, "pair", 1), "written-on-one")
-    lab.lab.kill(1)
+    lab.lose(1)
     lab.until(lambda: _answers(lab, "pair", 2, "written-on-one"), "the other node to give the data")
     _put(lab, 2, _path(lab, "pair", 2), "written-on-two")
-    lab.lab.boot(1)
-    lab.start_satellite(1)
-    lab.wait_online(1)
+    lab.bring_back(1)
     wait_ready(lab, "pair", 1, 2)
     assert _get(lab, 1, _path(lab, "pair", 1)) == "written-on-two"
     _grow(lab, "pair", 40960)
@@ -242,7 +234,7 @@ def test_a_locked_controller_holds_back_the_encrypted_and_nothing_else(lab: LabC
     wait_ready(lab, "open", 1)
     assert _sectors(lab, 1, path) == 20480 * 2
 
-    _power_cut(lab, 1)
+    lab.power_cycle(1)
     wait_ready(lab, "open", 1)
     assert _mapped(lab, 1, "secret") == [], "nobody has told the node how to open it"
     assert "passphrase" in _said(lab, "secret", 1)

@@ -70,6 +70,7 @@ def _text(data: bytes) -> str:
 class _Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
+    request_queue_size = 64
 
 
 def serve(address: str) -> None:

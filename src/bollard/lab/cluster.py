@@ -9,17 +9,23 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 import msgspec
 
 from bollard.lab.agent import PORT
+from bollard.lab.faults import FaultyDisk
 from bollard.lab.network import LabNetwork, control_address, control_tap, data_tap
 from bollard.lab.programs import LabError, need, run, start
+from bollard.lab.traps import Traps
 
 _HERE = Path(__file__).parent
-_BOOT_S = 120.0
+# Only what never comes is waited for so long: a machine that is busy with other things may be very slow.
+_BOOT_S = 300.0
+_ANSWER_S = 300.0
+_CONNECT_S = 5.0
 _POLL_S = 0.05
 _STATE_BYTES = 4 << 30
 _DISK_LETTERS = "bcdefghij"
@@ -121,6 +127,15 @@ class Lab:
         """The file behind a node's data disk; in the node it is /dev/ubdb, /dev/ubdc, ..."""
         return self._folder(node) / f"disk{index}.img"
 
+    def faulty_disk(self, node: int, index: int = 0) -> FaultyDisk:
+        """A layer for a node's data disk that fails on demand; nothing is there until its `lay`."""
+        assert 0 <= index < self._disks, index
+        return FaultyDisk(partial(self.exec, node), f"/dev/ubd{_DISK_LETTERS[index]}")
+
+    def traps(self, node: int) -> Traps:
+        """Programs of a node that stop at a chosen call; none does until its `arm`."""
+        return Traps(partial(self.exec, node))
+
     def boot(self, *nodes: int) -> None:
         """Start these nodes (all without arguments) and wait until they answer. Raises LabError."""
         chosen = nodes or tuple(self.nodes)
@@ -164,7 +179,7 @@ class Lab:
                 _signal(pid, number)
 
     def try_exec(
-        self, node: int, *argv: str, stdin: bytes = b"", background: bool = False, limit_s: float = 60.0
+        self, node: int, *argv: str, stdin: bytes = b"", background: bool = False, limit_s: float = _ANSWER_S
     ) -> Done:
         """Run a command in a node; its code may be anything. Raises LabError without an answer."""
         request = {"argv": argv, "stdin": base64.b64encode(stdin).decode(), "background": background}
@@ -173,7 +188,7 @@ class Lab:
         texts = (base64.b64decode(found[name]).decode(errors="replace") for name in ("stdout", "stderr"))
         return Done(found["code"], *texts)
 
-    def exec(self, node: int, *argv: str, stdin: bytes = b"", limit_s: float = 60.0) -> str:
+    def exec(self, node: int, *argv: str, stdin: bytes = b"", limit_s: float = _ANSWER_S) -> str:
         """Run a command in a node that must succeed; returns its output. Raises LabError."""
         done = self.try_exec(node, *argv, stdin=stdin, limit_s=limit_s)
         if done.code != 0:
@@ -221,7 +236,7 @@ class Lab:
 
     def _answers(self, node: int) -> bool:
         try:
-            return self.try_exec(node, "/bin/true", limit_s=2.0).code == 0
+            return self.try_exec(node, "@list", "/proc/self", limit_s=_CONNECT_S).code == 0
         except LabError:
             return False
 
@@ -275,7 +290,8 @@ def _session(leader: int) -> list[int]:
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue
-            if int(fields[3]) == leader:
+            # What has ended holds nothing any more, whenever its parent takes note of that.
+            if int(fields[3]) == leader and fields[0] not in "ZX":
                 found.append(int(entry.name))
     return found
 

@@ -121,7 +121,7 @@ def _udev() -> None:
     if os.path.exists(daemon):  # noqa: PTH110
         subprocess.run([daemon, "--daemon"], check=False)
         subprocess.run(["udevadm", "trigger", "--action=add", "--subsystem-match=block"], check=False)
-        subprocess.run(["udevadm", "settle", "-t", "5"], check=False)
+        subprocess.run(["udevadm", "settle", "-t", "60"], check=False)
 
 
 def second_stage() -> None:

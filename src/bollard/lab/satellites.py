@@ -23,7 +23,7 @@ __all__ = ["STATE", "LabCluster"]
 REST_PORT = 3370
 STATE = "/var/lib/bollard/satellite"
 LOG = "/var/log/bollard-satellite.log"
-_READY_S = 120.0
+_READY_S = 300.0
 _POLL_S = 0.1
 _SATELLITE = "from bollard.satellite.app import main; main()"
 _CONTROLLER = "from bollard.controller.app import main; main()"
@@ -94,31 +94,60 @@ class LabCluster:
         self.lab.try_exec(node, "/bin/sh", "-c", command, background=True)
 
     def stop_satellite(self, node: int, *, kill: bool = False) -> None:
-        """End the satellite of a node; its data process goes on."""
+        """End the satellite of a node; its data process goes on. Returns when the controller knows."""
         word = "KILL" if kill else "TERM"
         self.lab.exec(node, "pkill", f"-{word}", "-f", "bollard.satellite.app")
         self.until(
             lambda: self.lab.try_exec(node, "pgrep", "-f", "bollard.satellite.app").code != 0,
             f"the satellite of node{node} to end",
         )
+        self.wait_away(node)
+
+    def restart_satellite(self, node: int, *, kill: bool = False) -> None:
+        """End it and start it again; returns when the new one is online."""
+        self.stop_satellite(node, kill=kill)
+        self.start_satellite(node)
+        self.wait_online(node)
+
+    def lose(self, node: int) -> None:
+        """Cut a node's power. Returns when the controller knows: what it shows after that is news."""
+        self.lab.kill(node)
+        self.wait_away(node)
+
+    def bring_back(self, *nodes: int) -> None:
+        """Power and satellites for nodes that were lost; returns when they are online."""
+        self.lab.boot(*nodes)
+        for node in nodes:
+            self.start_satellite(node)
+        self.wait_online(*nodes)
+
+    def power_cycle(self, node: int) -> None:
+        """`lose` and `bring_back`."""
+        self.lose(node)
+        self.bring_back(node)
 
     def log(self, node: int) -> str:
         """What a node's satellite said."""
         return self.lab.try_exec(node, "tail", "-n", "200", LOG).stdout
 
-    def wait_online(self, *nodes: int, limit_s: float = _READY_S) -> None:
-        """Until the controller hears them."""
+    def wait_away(self, *nodes: int) -> None:
+        """Until the controller hears them no more; at once when it does not run."""
         names = {f"node{node}" for node in nodes}
+        if self._controller is not None:
+            self.until(lambda: not names & self._online(), f"{', '.join(sorted(names))} to be away")
 
-        def online() -> bool:
-            found = self.call("GET", "/v1/nodes")
-            return names <= {one["name"] for one in found if one.get("connection_status") == "ONLINE"}
-
+    def wait_online(self, *nodes: int, limit_s: float = _READY_S) -> None:
+        """Until the controller hears them. A node that was cut off a moment ago may still count as online."""
+        names = {f"node{node}" for node in nodes}
         try:
-            self.until(online, f"{', '.join(sorted(names))} to be online", limit_s)
+            self.until(lambda: names <= self._online(), f"{', '.join(sorted(names))} to be online", limit_s)
         except LabError as error:
             said = "\n".join(self.log(node)[-1500:] for node in nodes)
             raise LabError(f"{error}\n{said}") from error
+
+    def _online(self) -> set[str]:
+        found = self.call("GET", "/v1/nodes")
+        return {one["name"] for one in found if one.get("connection_status") == "ONLINE"}
 
     def call(self, method: str, path: str, body: object = None, *, ok: bool = True) -> Any:
         """One API call; its JSON. Raises LabError when it is refused and `ok`."""

@@ -158,8 +158,8 @@ class ReplicatedResource:
         self.command(lambda tag: e.Attach(tag, number), answered)
 
     def attach_again(self) -> None:
-        """Tries what could not be attached when it was configured: its storage may be there by now."""
-        for number in list(self._unattached):
+        """Tries disks that were not attached, or were given up since: their storage may be well by now."""
+        for number in self.core.lost_disks() - self._attaching:
             self._attach(number)
 
     def when_attached(self, finish: Callable[[Trouble | None], None]) -> None:

@@ -11,7 +11,8 @@ from bollard.satellite.drivers import REPLICATION
 from bollard.satellite.engine_watch import EngineWatch
 from bollard.satellite.host.base import BackingSeen, Host, HostError, SnapshotSeen
 from bollard.satellite.host.running import Running
-from bollard.satellite.sight import Sight
+from bollard.satellite.lost_disks import LostDisks, problem_of
+from bollard.satellite.sight import NOTHING, Sight
 from bollard.satellite.wishes import Wishes
 
 __all__ = ["Looking"]
@@ -20,10 +21,11 @@ __all__ = ["Looking"]
 class Looking:
     """Sights by key. After `prime`, the first look at each key costs nothing."""
 
-    def __init__(self, host: Host, wishes: Wishes, engine: EngineWatch) -> None:
+    def __init__(self, host: Host, wishes: Wishes, engine: EngineWatch, lost: LostDisks) -> None:
         self._host = host
         self._wishes = wishes
         self._engine = engine
+        self._lost = lost
         self._primed: dict[Key, Sight] = {}
 
     async def prime(self, backings: tuple[BackingSeen, ...]) -> None:
@@ -58,6 +60,13 @@ class Looking:
         sight = self._sight(key, tuple(backings), await self._running(key, name))
         return msgspec.structs.replace(sight, snapshots=tuple(snapshots)) if snapshots else sight
 
+    async def without_storage(self, key: Key) -> Sight:
+        """What runs, where the storage below cannot be looked at: it goes on, maybe by its peers' data."""
+        try:
+            return self._sight(key, (), await self._running(key, self._wishes.name(key)))
+        except HostError:
+            return NOTHING
+
     async def _running(self, key: Key, name: str) -> list[Running]:
         found: list[Running] = []
         for kind, layer in REPLICATION.items():
@@ -88,8 +97,8 @@ class Looking:
             may_promote,
             kind=one.kind,
             fingerprint=one.fingerprint,
-            broken=one.broken,
-            problem=one.problem,
+            broken=one.broken or self._lost.due(key, one),
+            problem=one.problem or problem_of(one),
         )
 
     def _pools(self, key: Key) -> list[str]:

@@ -22,6 +22,7 @@ from bollard.satellite.files import FileKeeper, NoFiles
 from bollard.satellite.host.base import Host, HostError
 from bollard.satellite.keyed import KeyedWork
 from bollard.satellite.looking import Looking
+from bollard.satellite.lost_disks import LostDisks
 from bollard.satellite.pools import PoolWatch
 from bollard.satellite.rekeying import Rekeying
 from bollard.satellite.sight import NOTHING, Sight, leftovers, local_of, problem_of, seen_of
@@ -54,7 +55,8 @@ class Loop:
         self._wishes = Wishes()
         self._pools = PoolWatch(host, board, self._pool_mended)
         self._engine = EngineWatch(host.engine, clock, self._engine_changed)
-        self._looking = Looking(host, self._wishes, self._engine)
+        self._lost = LostDisks(clock.monotonic_s)
+        self._looking = Looking(host, self._wishes, self._engine, self._lost)
         self._rekeying = Rekeying(host)
         self._verifying = Verifying(host.engine)
         self._standstill = Standstill(host, lambda: self._wishes.pools)
@@ -124,6 +126,7 @@ class Loop:
                 self._wake(key, RETRY_MIN_S if key in self._failures else EVENTS_S)
 
     def _pool_mended(self) -> None:
+        self._lost.hope()
         for key in list(self._failures):
             self._wake(key)
 
@@ -160,6 +163,7 @@ class Loop:
             problem = await self._files.settle(self._wishes.files, mine) or problem
         except HostError as error:
             problem = error.problem()
+            sight = await self._looking.without_storage(key)
         except Exception:  # noqa: BLE001  # the task's outermost frame
             self.crashes += 1
             _log.exception("the pass over %s failed; the others go on", key)
@@ -196,6 +200,8 @@ class Loop:
                     self._work.wake(key)
                     return sight, True, None
                 _log.info("%s: %s", name, type(step).__name__)
+                if isinstance(step, ConfigureReplication):
+                    self._lost.tried(key)
                 try:
                     # What an earlier step changed is looked at again by the step that needs it.
                     known = msgspec.structs.replace(sight, backings=()) if changed else sight
@@ -257,7 +263,8 @@ class Loop:
     def _next(self, key: Key, sight: Sight, problem: Problem | None, *, left: bool) -> None:
         if problem is not None or left:
             failures = self._failures[key] = self._failures.get(key, -1) + 1
-            self._wake(key, min(RETRY_MAX_S, RETRY_MIN_S * 2 ** min(failures, 16)))
+            delay_s = min(RETRY_MAX_S, RETRY_MIN_S * 2 ** min(failures, 16))
+            self._wake(key, max(RETRY_MIN_S, min(delay_s, self._lost.wait_s(key))))
             return
         self._failures.pop(key, None)
         target = self._wishes.resources.get(key)

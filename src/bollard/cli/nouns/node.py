@@ -156,6 +156,8 @@ def _describe(context: Context, options: argparse.Namespace) -> int:
                 for volume in resource.get("volumes", ()):
                     if volume.get("storage_pool_name") == pool["storage_pool_name"]:
                         context.show.line(f"    {resource['name']} volume {volume['volume_number']}")
+        for left in node.get("leftovers", ()):
+            context.show.line(f"  leftover that nothing names: {left}")
     return Exit.OK
 
 

@@ -154,6 +154,14 @@ class Resource:
         """The usable size, 0 when it is not known yet."""
         return self.core.volumes[volume].size_bytes
 
+    def lost_disks(self) -> set[int]:
+        """Volumes that should have a disk, have none, and are not about to get it."""
+        return {
+            number
+            for number, volume in self.core.volumes.items()
+            if not volume.config.diskless and volume.disk == DiskState.DISKLESS and volume.attach_tag is None
+        }
+
     def status_record(self) -> dict[str, Any]:
         """One element of `status --json`."""
         return self.status.record()

@@ -93,7 +93,7 @@ class _Kernel:
         if status is not None and before is None:
             raise _foreign(target.name)
         same = await host.files.read(file) == content
-        if same and before == wanted and status is not None and not _lacks(spec, status):
+        if same and before == wanted and status is not None and not _wanting(spec, status, kernel):
             return False
         if not same:
             await self._check(file, content, target, kernel, host)
@@ -285,6 +285,13 @@ def _lacks(spec: ResourceSpec, status: ResourceStatus) -> bool:
     return len(status.connections) < len(linked) or any(one.number not in volumes for one in spec.volumes)
 
 
+def _wanting(spec: ResourceSpec, status: ResourceStatus, kernel: Kernel) -> bool:
+    """Whether something of what was applied is missing and is to be tried again: a part, a link, a disk."""
+    states = {device.volume: device.disk_state for device in status.devices}
+    lost = any(one.backing is not None and states.get(one.number) == "Diskless" for one in spec.volumes)
+    return lost or _lacks(spec, status) or kernel.heal_due(status)
+
+
 def _linked(target: TargetResource) -> list[TargetPeer]:
     """The peers that it has a link to: two nodes without disks have none to each other."""
     assert target.replication is not None, target.name
@@ -324,16 +331,6 @@ def _problem(spec: ResourceSpec, status: ResourceStatus, split: frozenset[int]) 
             correction="It is tried again by itself; the kernel's log says why it was refused.",
             code="stand-alone",
         )
-    served = {device.volume: device for device in status.devices}
-    for volume in spec.volumes:
-        device = served.get(volume.number)
-        if volume.backing is not None and device is not None and device.disk_state in {"Diskless", "Failed"}:
-            return Problem(
-                message=f"Volume {volume.number} of '{spec.name}' has lost its disk",
-                cause=f"The kernel let go of {volume.backing} after an I/O error, or somebody detached it.",
-                correction=f"Check the device, then: drbdadm attach {spec.name}. Or replace the replica.",
-                code="disk-failed",
-            )
     return None
 
 

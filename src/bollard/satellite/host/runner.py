@@ -45,15 +45,20 @@ class LocalRunner:
         path = self.path_of(cmd.argv[0])
         if path is None:
             raise _missing(cmd, self._search)
-        process = await asyncio.create_subprocess_exec(
-            path,
-            *cmd.argv[1:],
-            stdin=subprocess.PIPE if cmd.stdin else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={"PATH": self._search, "LC_ALL": "C", "LANG": "C"},
-            start_new_session=True,
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                path,
+                *cmd.argv[1:],
+                stdin=subprocess.PIPE if cmd.stdin else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={"PATH": self._search, "LC_ALL": "C", "LANG": "C"},
+                start_new_session=True,
+            )
+        except (FileNotFoundError, PermissionError):
+            # It was there when it was looked for: packages are removed, too.
+            self._paths.pop(cmd.argv[0], None)
+            raise _missing(cmd, self._search) from None
         try:
             async with asyncio.timeout(cmd.timeout_s):
                 stdout, stderr = await process.communicate(cmd.stdin or None)

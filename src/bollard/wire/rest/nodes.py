@@ -109,6 +109,8 @@ class NodeView(msgspec.Struct, frozen=True, omit_defaults=True):
     """Ours: why the node is not online."""
     heard_at: int | None = None
     """Ours: when the node last reported, ms since the epoch; the age of what is shown of it."""
+    leftovers: tuple[str, ...] = ()
+    """Ours: storage on the node that carries our mark and that nothing names, as `POOL:PATH`."""
 
 
 _FLAGS: dict[NodePhase, tuple[str, ...]] = {
@@ -158,6 +160,7 @@ def node_view(node: Node, seen: NodeSeen, evicted_at_ms: int | None = None) -> N
         os_variant=able.os_variant if able else "",
         connection_message=seen.message,
         heard_at=seen.heard_ms or None,
+        leftovers=seen.leftovers,
     )
 
 

@@ -321,10 +321,25 @@ def test_trouble_is_named_with_the_next_step() -> None:
         node.kernel.split = frozenset()
         node.kernel.there["r"] = replace(UP, devices=[DeviceStatus(0, 1000, "Diskless")])
         (running,) = await node.driver.observe(node.host)
-        assert running.problem is not None
-        assert running.problem.code == "disk-failed"
-        assert not running.broken, "a disk that failed is not attached again by itself"
+        assert running.problem is None
+        assert not running.broken, "when a lost disk is tried again is not for the driver to say"
         assert running.status is not None
         assert running.status.connections[0].name == "beta", "8.4 calls it `peer`"
+
+    run(body)
+
+
+def test_what_was_lost_is_applied_again_although_nothing_else_changed() -> None:
+    async def body() -> None:
+        node = Node()
+        await node.open(target())
+        for lost in (
+            replace(UP, devices=[DeviceStatus(0, 1000, "Diskless")]),
+            replace(UP, connections=[replace(UP.connections[0], connection_state="StandAlone")]),
+        ):
+            node.kernel.there["r"] = lost
+            assert await node.open(target())
+            node.kernel.there["r"] = UP
+            assert not await node.open(target())
 
     run(body)

@@ -31,6 +31,19 @@ def test_a_missing_program_is_said_with_the_next_step() -> None:
     assert "Install" in caught.value.correction
 
 
+def test_a_program_that_goes_away_is_missing_and_found_again_when_it_returns(tmp_path: Path) -> None:
+    tool = tmp_path / "tool"
+    runner = LocalRunner(f"{tmp_path}:/usr/bin:/bin")
+    for _ in range(2):
+        tool.write_text("#!/bin/sh\necho here\n")
+        tool.chmod(0o755)
+        assert asyncio.run(runner.run(Cmd(("tool",)))).stdout == b"here\n"
+        tool.unlink()
+        with pytest.raises(HostError) as caught:
+            asyncio.run(runner.run(Cmd(("tool",))))
+        assert caught.value.code == "tool-missing"
+
+
 def test_a_failure_carries_what_was_said_but_no_secret() -> None:
     with pytest.raises(HostError) as caught:
         run(Cmd(("sh", "-c", 'echo "bad key $1" >&2; exit 5', "sh", "hunter2"), masked=("hunter2",)))
