@@ -1,4 +1,4 @@
-"""Nodes that carry out what they are told at once, one resource at a time: for benches of what is above them."""
+"""Nodes that carry out at once what they are told, one resource at a time: for benches of what is above."""
 
 import asyncio
 import sys

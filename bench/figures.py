@@ -21,7 +21,6 @@ from _instant_nodes import InstantNodes, records
 from rich.console import Console
 from rich.table import Table
 
-from bollard.controller.clock import RealClock, RealDraw
 from bollard.controller.reconcilers.ticker import Ticker
 from bollard.controller.reports import Reports
 from bollard.controller.rest.api import Info, OpenGuard
@@ -32,6 +31,7 @@ from bollard.controller.service import Service
 from bollard.controller.store.sqlite import sqlite_store
 from bollard.domain.cluster import Put
 from bollard.domain.commands import Tick
+from bollard.runtime.clock import RealClock, RealDraw
 from http_driver import HttpDriver
 
 SMALL = 400
