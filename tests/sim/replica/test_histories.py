@@ -55,6 +55,11 @@ def test_metadata_on_disks_of_its_own_survives_as_well(first: int) -> None:
     assert acknowledged > 0
 
 
+def test_zeroes_that_are_named_and_not_sent_arrive_as_well() -> None:
+    options = {"rs_discard_granularity_bytes": 8192, "csums_after_crash_only": True}
+    assert sum(run_history(seed, 30, options=options).resynced_bytes for seed in range(9000, 9006)) > 0
+
+
 @pytest.mark.parametrize("short_way", [False, True], ids=["by-events", "short-way"])
 @pytest.mark.parametrize(("seed", "steps", "disk_faults"), KEPT)
 def test_seeds_that_failed_once(seed: int, steps: int, disk_faults: bool, short_way: bool) -> None:

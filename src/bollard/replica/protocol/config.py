@@ -106,6 +106,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     al_extents: int = 1237
     resync_bytes_per_s: int = 0
     resync_request_bytes: int = 1 << 18
+    rs_discard_granularity_bytes: int = 0
     max_version: int = MAX_DRBD9
     use_rle: bool = True
     allow_remote_read: bool = True
@@ -193,6 +194,19 @@ def _scaled(unit_s: float, low: int, high: int) -> Callable[[str], float]:
     return lambda text: number(text) * unit_s
 
 
+def _size(high_bytes: int, unit_bytes: int = 1) -> Callable[[str], int]:
+    """Bytes; a number without a letter counts in `unit_bytes`."""
+
+    def parse(text: str) -> int:
+        scale = {"s": 512, "k": 1 << 10, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(text[-1:], 0)
+        value = int(text[:-1]) * scale if scale else int(text) * unit_bytes
+        if not 0 <= value <= high_bytes:
+            raise ValueError(f"0..{high_bytes} bytes is wanted")
+        return value
+
+    return parse
+
+
 def _kib_per_s(text: str) -> int:
     scale = {"k": 1, "K": 1, "M": 1 << 10, "G": 1 << 20}.get(text[-1:], 0)
     value = int(text[:-1]) * scale if scale else int(text)
@@ -270,6 +284,7 @@ _READERS: Final[dict[str, tuple[str, _Parser]]] = {
     "max-epoch-size": ("max_epoch_size", _number(1, 20000)),
     "max-buffers": ("max_buffers", _number(32, 131072)),
     "al-extents": ("al_extents", _number(67, 65534)),
+    "rs-discard-granularity": ("rs_discard_granularity_bytes", _size(1 << 20)),
     "resync-rate": ("resync_bytes_per_s", _kib_per_s),
     "use-rle": ("use_rle", _flag),
     "allow-remote-read": ("allow_remote_read", _flag),
@@ -283,7 +298,7 @@ IGNORED: Final = frozenset(
         "tcp-cork", "on-congestion", "congestion-fill", "congestion-extents",
         "socket-check-timeout", "transport", "load-balance-paths", "disk-barrier", "disk-flushes",
         "disk-drain", "md-flushes", "resync-after", "al-updates", "discard-zeroes-if-aligned",
-        "disable-write-same", "disk-timeout", "read-balancing", "rs-discard-granularity", "c-plan-ahead",
+        "disable-write-same", "disk-timeout", "read-balancing", "c-plan-ahead",
         "c-delay-target", "c-fill-target", "c-max-rate", "c-min-rate", "max-bio-size", "block-size",
         "discard-granularity", "drbd8-api-compatibility", "tls", "tls-keyring", "tls-privkey",
         "tls-certificate", "bitmap", "resync-without-replication", "peer-tiebreaker",

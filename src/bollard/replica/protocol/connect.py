@@ -189,6 +189,9 @@ class Connector:
         def due() -> None:
             if peer.link != link:
                 return
+            if self._stuck(peer):
+                self.drop(peer, ConnState.TIMEOUT, "it did not take a request in timeout times ko-count")
+                return
             silent_s = self.core.now_s - peer.last_heard_s + 1e-9
             waiting = bool(peer.unacked or peer.sent_epochs or peer.reads)
             if silent_s >= interval_s or (waiting and silent_s >= soon_s):
@@ -197,6 +200,15 @@ class Connector:
                 self.watch_pings(peer)
 
         peer.timer = self.core.after(soon_s, due)
+
+    def _stuck(self, peer: Peer) -> bool:
+        """The oldest request, or the oldest epoch, has waited for the peer too long, though it is alive."""
+        options, oldest = self.core.options, peer.oldest
+        waits = (next(iter(peer.unacked), 0), next(iter(peer.sent_epochs), 0), next(iter(peer.reads), 0))
+        now_s = self.core.now_s
+        peer.oldest = [old if old[0] == key else (key, now_s) for key, old in zip(waits, oldest, strict=True)]
+        limit_s = options.timeout_s * options.ko_count
+        return bool(limit_s) and any(key and now_s - since_s >= limit_s for key, since_s in peer.oldest)
 
     def ping(self, peer: Peer) -> None:
         """Ask for a sign of life within the ping timeout."""

@@ -277,6 +277,7 @@ class Peer:
         self.last_heard_s = 0.0
         self.timer: Timer | None = None
         self.ping_waiters: list[Callable[[bool], None]] = []
+        self.oldest = [(0, 0.0)] * 3
         for device in self.devices.values():
             device.got_state = False
             device.wire_state = None

@@ -68,6 +68,13 @@ class Target:
         part = self.in_flight.get(start if self.by_place else block_id)
         return part if part is not None and part.start == start and not part.writing else None
 
+    def at(self, start: int) -> tuple[int, Part | None]:
+        """The part that begins there, and its id, where answers do not name one."""
+        for block_id, part in self.in_flight.items():
+            if part.start == start and not part.writing:
+                return block_id, part
+        return 0, None
+
     def settle(self, block_id: int, part: Part, busy: Exclusion) -> None:
         """The part is done with, also after `abandon`; the last one of a range gives the range back."""
         self.in_flight.pop(part.start if self.by_place else block_id, None)

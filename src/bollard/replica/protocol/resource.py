@@ -46,6 +46,7 @@ from bollard.replica.protocol.sources import Sources
 from bollard.replica.protocol.states import DiskState, Role
 from bollard.replica.protocol.status import Status
 from bollard.replica.protocol.steady import Steady
+from bollard.replica.protocol.thin import Thin
 from bollard.replica.protocol.twopc import TwoPc
 from bollard.replica.protocol.verify import Verifier
 
@@ -85,6 +86,7 @@ class Resource:
         self.resync = Resync(self)
         self.serving = Serving(self)
         self.checksums = Checksums(self)
+        self.thin = Thin(self)
         self.verify = Verifier(self)
         self.promotion = Promotion(self)
         self.orders = Orders(self)
@@ -265,6 +267,8 @@ class Resource:
             p.CsumRsRequest: self.checksums.on_request,
             p.RsDataReply: resync.on_reply,
             p.RsWriteAck: resync.on_write_ack,
+            p.RsDeallocated: self.thin.on_deallocated,
+            p.RsDeallocatedId: self.thin.on_deallocated,
             p.RsIsInSync: resync.on_in_sync,
             p.NegRsDreply: resync.on_refused,
             p.RsCancel: resync.on_refused,

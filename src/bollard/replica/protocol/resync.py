@@ -216,7 +216,7 @@ class Resync:
             if first is None:
                 break
             end = bitmap.next_clear(slot, first)
-            limit = core.options.resync_request_bytes if target.digest is None else GROUP_BYTES
+            limit = self.r.thin.request_bytes(device) if target.digest is None else GROUP_BYTES
             stop = bitmap.bits if end is None else end
             aligned = (first * block // limit + 1) * limit // block
             stop = min(stop, aligned if aligned > first else first + 1)
@@ -270,7 +270,7 @@ class Resync:
         block_id = self.core.next_op() if device.peer.dialect.echoes_block_ids else ID_SYNCER
         target.asked(block_id, fetch.start, fetch.end, fetch)
         sector, size = fetch.start >> 9, fetch.end - fetch.start
-        packet: p.RsDataRequest | p.RsDagtagReq = p.RsDataRequest(sector, block_id, size)
+        packet: p.Packet = self.r.thin.request(device, sector, block_id, size)
         for other in self.core.primary_peers():
             if other is not device.peer and device.other_primaries:
                 # What it wrote and we have must not be overwritten with what the source had before.
@@ -289,14 +289,14 @@ class Resync:
             raise ProtocolError("RS_DATA_REPLY", expected=part.end - part.start, got=len(packet.data))
         self.r.digests.check(peer, packet.data, packet.digest)
         tag = self.core.disk_tag(
-            device.volume, lambda errno, _data: self._block_written(device, target, packet, part, errno)
+            device.volume, lambda errno, _data: self.block_written(device, target, packet, part, errno)
         )
         device.received_bytes += len(packet.data)
         part.writing = True
         part.fetch.writes += 1
         self.core.out.append(a.WriteDisk(tag, number, part.start, packet.data))
 
-    def _block_written(
+    def block_written(
         self, device: PeerDevice, target: Target, packet: p.RsDataReply, part: Part, errno: int
     ) -> None:
         volume, size = device.volume, part.end - part.start

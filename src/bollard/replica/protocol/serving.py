@@ -89,6 +89,8 @@ class Serving:
             refusal = p.NegRsDreply(packet.sector, packet.block_id, packet.size_bytes)
             self.core.send(peer, refusal, number)
             return
+        if isinstance(packet, p.RsThinReq) and self.r.thin.reply(device, packet, data):
+            return
         digest = self.r.digests.integrity(peer, data)
         self.core.send(peer, p.RsDataReply(packet.sector, packet.block_id, 0, 0, data, digest), number)
         device.sent_bytes += packet.size_bytes

@@ -297,6 +297,9 @@ class Cluster:
         def done() -> None:
             if node.boot != boot:
                 return
+            if disk.stalled:
+                self.at(0.1, done)
+                return
             errno, data = self._perform(disk, action, covered)
             if node.disk_boot == disk_boot:
                 self.deliver(node.node_id, e.DiskDone(action.tag, errno, data))

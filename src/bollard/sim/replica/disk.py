@@ -19,6 +19,8 @@ class SimDisk:
         self.durable: dict[int, bytes] = {}
         self.cache: dict[int, list[bytes]] = {}
         self.failing = False
+        self.stalled = False
+        """Nothing ends for now."""
         self.bad: set[int] = set()
         """Blocks that can neither be read nor written."""
         self.metadata_at = size_bytes - _BLOCK & ~(_BLOCK - 1)

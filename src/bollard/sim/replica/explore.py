@@ -21,6 +21,7 @@ from bollard.replica.protocol.states import DiskState, Role
 from bollard.replica.protocol.uuids import masked
 from bollard.sim.replica.cluster import SimNode
 from bollard.sim.replica.history import History, Session
+from bollard.sim.replica.kind import Kind
 from bollard.sim.replica.oracle import BLOCK, Violation
 
 NODES: Final = (0, 1, 2)
@@ -61,7 +62,7 @@ class World(History):
     """One history under way. `pause_s` passes after each event."""
 
     def __init__(self, pause_s: float = 3.0) -> None:
-        super().__init__(1, OPTIONS)
+        super().__init__(1, Kind(options=msgspec.structs.asdict(OPTIONS)))
         self.pause_s = pause_s
         self.cluster.held_resyncs = []
         for node in self.cluster.nodes:

@@ -5,6 +5,7 @@
 
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 import msgspec
 
@@ -14,6 +15,7 @@ from bollard.replica.protocol.config import QUORUM_MAJORITY, OnIoError, OnNoQuor
 from bollard.replica.protocol.states import ConnState, DiskState, ReplState, Role
 from bollard.sim.replica.bad_blocks import repair, spoil
 from bollard.sim.replica.cluster import Cluster, SimNode
+from bollard.sim.replica.kind import Kind
 from bollard.sim.replica.oracle import BLOCK, Oracle, Violation, Write
 
 VOLUME_BYTES = 16 << 20
@@ -47,42 +49,25 @@ class Session:
 class History:
     """The world of one seed."""
 
-    def __init__(
-        self,
-        seed: int,
-        options: Options | None = None,
-        *,
-        diskful: int = 2,
-        witnesses: int = 1,
-        disk_faults: bool = False,
-        bad_blocks: bool = False,
-        short_way: bool = False,
-        external: bool = False,
-    ) -> None:
-        """`disk_faults`: whole disks fail and are replaced; `bad_blocks`: single blocks do (pass_on).
-
-        `external`: metadata is on disks of its own.
-        """
-        self.disk_faults = disk_faults
-        self.bad_blocks = bad_blocks
+    def __init__(self, seed: int, kind: Kind) -> None:
+        self.kind = kind
         self.random = Random(seed ^ 0x5EED)  # noqa: S311  repeatable on purpose
         self.seed = seed
-        chosen = options or default_options(self.random)
-        self.options = options or msgspec.structs.replace(
-            chosen,
-            csums_after_crash_only=seed % 2 == 0,
-            on_io_error=OnIoError.PASS_ON if bad_blocks else OnIoError.DETACH,
-        )
+        fixed = {
+            "csums_after_crash_only": seed % 2 == 0,
+            "on_io_error": OnIoError.PASS_ON if kind.bad_blocks else OnIoError.DETACH,
+        }
+        self.options = msgspec.structs.replace(default_options(self.random), **(fixed | kind.options))
         self.cluster = Cluster(
             seed,
             self.options,
-            diskful=diskful,
-            witnesses=witnesses,
+            diskful=kind.diskful,
+            witnesses=kind.witnesses,
             volume_bytes=VOLUME_BYTES,
-            short_way=short_way,
-            external=external,
+            short_way=kind.short_way,
+            external=kind.external,
         )
-        self.diskful = range(diskful)
+        self.diskful = range(kind.diskful)
         self.oracle = Oracle()
         self.session: Session | None = None
         self.sessions = 0
@@ -92,7 +77,7 @@ class History:
         self._busy_blocks: set[int] = set()
         self.cluster.on_complete = self._completed
         self._disks: dict[tuple[int, int], DiskState] = {}
-        if diskful > 2:
+        if kind.diskful > 2:
             self.cluster.on_step = self._watch_disk
         spread = VOLUME_BYTES // BLOCK // _HOT_BLOCKS
         self.blocks = [index * spread + self.random.randrange(spread) for index in range(_HOT_BLOCKS)]
@@ -293,9 +278,9 @@ class History:
         random, cluster = self.random, self.cluster
         session = self.session
         choice = random.random()
-        if self.bad_blocks and random.random() < 0.2:
+        if self.kind.bad_blocks and random.random() < 0.2:
             (spoil if random.random() < 0.6 else repair)(self)
-        if self.disk_faults and random.random() < 0.15:
+        if self.kind.disk_faults and random.random() < 0.15:
             self.disk_step()
         if session is not None and session.open and choice < 0.55:
             for _ in range(random.randrange(1, 9)):
@@ -440,28 +425,12 @@ def default_options(random: Random) -> Options:
     )
 
 
-def run_history(
-    seed: int,
-    steps: int = 60,
-    *,
-    trace: bool = False,
-    disk_faults: bool = False,
-    bad_blocks: bool = False,
-    short_way: bool = False,
-    external: bool = False,
-    diskful: int = 2,
-    witnesses: int = 1,
-) -> Report:
-    """One history of so many random steps. Raises Violation with the last lines of the trace."""
-    history = History(
-        seed,
-        diskful=diskful,
-        witnesses=witnesses,
-        disk_faults=disk_faults,
-        bad_blocks=bad_blocks,
-        short_way=short_way,
-        external=external,
-    )
+def run_history(seed: int, steps: int = 60, *, trace: bool = False, **kind: Any) -> Report:
+    """One history of so many random steps, in a world of that `Kind`.
+
+    Raises Violation with the last lines of the trace.
+    """
+    history = History(seed, Kind(**kind))
     history.cluster.tracing = trace
     try:
         for node in history.cluster.nodes:
