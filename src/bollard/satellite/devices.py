@@ -73,10 +73,15 @@ class Devices:
                 raise await self._refusal(path)
             await self._probe(path)
         group = plan.backing.partition("/")[0]
-        found = await self._run("vgs", "--noheadings", "--options", "vg_name", group, expect=(0, 5))
+        if plan.steps[-1][0] == "zpool":
+            what = "zpool"
+            found = await self._run("zpool", "list", "-H", "-o", "name", group, expect=(0, 1))
+        else:
+            what = "volume group"
+            found = await self._run("vgs", "--noheadings", "--options", "vg_name", group, expect=(0, 5))
         if found.strip():
             raise HostError(
-                f"There is a volume group '{group}' already",
+                f"There is a {what} '{group}' already",
                 code="group-exists",
                 correction="Choose another name, or register it as a storage pool as it is.",
             )
@@ -108,7 +113,7 @@ class Devices:
                 for undo in plan.undo:
                     await self._try(undo)
                 return _failed(error)
-        for what in ("lvm", "lvm groups"):
+        for what in ("lvm", "lvm groups", "zfs", "zpools"):
             self._host.shared.changed(what)
         return DevicePoolDone(backing=plan.backing)
 

@@ -7,10 +7,11 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from bollard.domain.ports import Clock
-from bollard.satellite.host.base import Host, HostError
+from bollard.satellite.host.base import Cmd, Done, Host, HostError
 from bollard.sim.engine import Mesh, SimEngine
 from bollard.sim.files import Disk, SimFiles
 from bollard.sim.lvm import SimLvm
+from bollard.sim.zfs import SimZfs
 from bollard.wire.engine import Event, Reply, Request, ResourceSpec
 
 __all__ = ["POOL_FOLDER", "SimMachine", "jitter", "no_pause"]
@@ -41,6 +42,20 @@ class _EngineDoor:
         return self._machine.engine
 
 
+class _Programs:
+    """All programs of a machine, wherever they are from."""
+
+    def __init__(self, *sources: SimLvm | SimZfs) -> None:
+        self._sources = sources
+
+    def path_of(self, program: str) -> str | None:
+        return next((path for one in self._sources if (path := one.path_of(program))), None)
+
+    async def run(self, cmd: Cmd) -> Done:
+        fit = [one for one in self._sources if one.path_of(cmd.argv[0])]
+        return await (fit or self._sources)[0].run(cmd)
+
+
 class SimMachine:
     """One node's hardware and data process. `pause` runs around every effect: to wait, or to be cut."""
 
@@ -53,7 +68,9 @@ class SimMachine:
         self._mesh = mesh
         self._pause = pause
         self.lvm = SimLvm(self.disk, pause)
-        """The machine's programs: none before it has a volume group."""
+        """Its programs: none before it has a volume group."""
+        self.zfs = SimZfs(self.disk, pause)
+        """Likewise, before it has a zpool."""
         self.start_engine()
 
     def start_engine(self) -> None:
@@ -81,7 +98,7 @@ class SimMachine:
         """What a satellite on this machine works with."""
         return Host(
             files=SimFiles(self.disk, self._pause),
-            runner=self.lvm,
+            runner=_Programs(self.lvm, self.zfs),
             engine=_EngineDoor(self),
             nbd_socket=f"/run/{self.node}/nbd.sock",
             facts={"node": self.node},

@@ -31,6 +31,7 @@ class DevicePoolSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     pv_arguments: tuple[str, ...] = ()
     vg_arguments: tuple[str, ...] = ()
     lv_arguments: tuple[str, ...] = ()
+    zpool_arguments: tuple[str, ...] = ()
 
 
 class DevicePoolDone(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -114,6 +114,7 @@ def _spec(body: PhysicalStorageBody, provider: ProviderKind) -> DevicePoolSpec:
         pv_arguments=tuple(body.pv_create_arguments or ()),
         vg_arguments=tuple(body.vg_create_arguments or ()),
         lv_arguments=tuple(body.lv_create_arguments or ()),
+        zpool_arguments=tuple(body.zpool_create_arguments or ()),
     )
 
 

@@ -17,6 +17,9 @@ LSBLK: Final = (
 )  # fmt: skip
 RAID_LEVELS: Final = {"RAID0": "0", "RAID1": "1", "RAID4": "4", "RAID5": "5", "RAID6": "6", "RAID10": "10"}
 _RAID_DEVICES: Final = {"RAID0": 2, "RAID1": 2, "RAID4": 3, "RAID5": 3, "RAID6": 4, "RAID10": 4}
+_ZFS_LEVELS: Final = {
+    "JBOD": "", "RAID0": "", "RAID1": "mirror", "RAID5": "raidz", "RAID6": "raidz2", "RAID10": "mirror",
+}  # fmt: skip
 _OURS: Final = frozenset({"147", "43", "1", "11", "2"})
 """Majors of DRBD, NBD, RAM disks, CD drives and floppies."""
 _VDO_LOGICAL: Final = ("--extents", "100%FREE")
@@ -109,10 +112,12 @@ def plan(spec: DevicePoolSpec) -> Plan:
         raise ValueError(f"'{spec.raid_level}' is no RAID level: JBOD, {', '.join(RAID_LEVELS)}")
     if level in _RAID_DEVICES and len(spec.devices) < _RAID_DEVICES[level]:
         raise ValueError(f"{level} takes at least {_RAID_DEVICES[level]} devices")
-    if spec.provider not in {"LVM", "LVM_THIN"}:
+    if spec.provider not in {"LVM", "LVM_THIN", "ZFS", "ZFS_THIN"}:
         raise ValueError(f"pools of the kind {spec.provider} cannot be made of devices here")
     if spec.vdo and spec.provider != "LVM_THIN":
         raise ValueError("VDO is made under a thin pool: the kind must be LVM_THIN")
+    if spec.provider in {"ZFS", "ZFS_THIN"}:
+        return _zpool(spec, level)
     thin = spec.provider == "LVM_THIN"
     group = f"linstor_{spec.name}" if thin else spec.name
     steps: list[tuple[str, ...]] = []
@@ -136,6 +141,23 @@ def plan(spec: DevicePoolSpec) -> Plan:
         made = ("--extents", "100%FREE", "--type", "thin-pool", "--name", spec.name)
         steps.append(("lvcreate", "--yes", *made, *spec.lv_arguments, group))
     return Plan(f"{group}/{spec.name}" if thin else group, tuple(steps), tuple(undo))
+
+
+def _zpool(spec: DevicePoolSpec, level: str) -> Plan:
+    """ZFS has its own RAID. Sizes may differ (-f): that the devices are empty was looked at before."""
+    kind, devices = _ZFS_LEVELS.get(level), spec.devices
+    if kind is None:
+        raise ValueError(f"ZFS has no {level}: RAID0, RAID1, RAID5, RAID6 and RAID10 it has")
+    if level == "RAID10":
+        if len(devices) % 2:
+            raise ValueError("RAID10 of ZFS takes pairs of devices")
+        pairs = zip(devices[::2], devices[1::2], strict=True)
+        devices = tuple(word for pair in pairs for word in (kind, *pair))
+    elif kind:
+        devices = (kind, *devices)
+    made = ("zpool", "create", "-f", "-m", "none", *spec.zpool_arguments, spec.name, *devices)
+    # It is made whole or not at all: there is nothing to take back, and a name that is taken is not ours.
+    return Plan(spec.name, (made,), ())
 
 
 def _vdo(spec: DevicePoolSpec, group: str) -> list[tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Command lines of LVM's tools and their JSON reports, and the tags that say whose a logical volume is. Pure.
+"""Command lines of LVM's tools and their JSON reports. Pure.
 
 Sizes are asked for in bytes. A report has one row a volume: fields of segments are never asked for.
 """
@@ -9,8 +9,8 @@ from typing import Final
 
 import msgspec
 
-from bollard.domain.layers import LayerKind
 from bollard.domain.units import KIB
+from bollard.satellite.tools.tags import Tags, decode_tags, encode_tags
 
 __all__ = [
     "LogicalVolume",
@@ -39,7 +39,6 @@ __all__ = [
 
 Argv = tuple[str, ...]
 _COMMON: Final = ("--reportformat", "json", "--units", "b", "--nosuffix")
-_PREFIX: Final = "bollard."
 _OTHERS: Final = (
     "r|^/dev/drbd|",
     "r|^/dev/nbd|",
@@ -135,73 +134,6 @@ class VolumeGroup(msgspec.Struct, frozen=True):
     def exported(self) -> bool:
         """Whether it was given away to another machine."""
         return self.vg_attr[2:3] == "x"
-
-
-class Tags(msgspec.Struct, frozen=True):
-    """Whose a logical volume is: a life of a volume on this node, or a snapshot of one."""
-
-    node: str
-    resource: str
-    number: int
-    volume: str = ""
-    snapshot: str = ""
-    snapshot_name: str = ""
-    size_kib: int = 0
-    """Of a snapshot: of the volume when it was taken."""
-    metadata: bool = False
-    layers: tuple[LayerKind, ...] = ()
-    filesystem: str = ""
-    unfinished: bool = False
-    """Its content means nothing yet."""
-    growing_kib: int = 0
-    """It is being enlarged, and was so large before; 0: it is not."""
-
-
-def encode_tags(tags: Tags) -> tuple[str, ...]:
-    """As LVM keeps them; its tags have no spaces, and a resource's name has no character they lack."""
-    words: dict[str, str] = {
-        "node": tags.node,
-        "resource": tags.resource,
-        "number": str(tags.number),
-        "volume": tags.volume,
-        "snapshot": tags.snapshot,
-        "name": tags.snapshot_name,
-        "size": str(tags.size_kib) if tags.size_kib else "",
-        "layers": "+".join(tags.layers),
-        "metadata": "yes" if tags.metadata else "",
-        "filesystem": tags.filesystem,
-        "unfinished": "yes" if tags.unfinished else "",
-        "growing": str(tags.growing_kib) if tags.growing_kib else "",
-    }
-    return tuple(f"{_PREFIX}{word}={value}" for word, value in words.items() if value)
-
-
-def decode_tags(text: str) -> Tags | None:
-    """The inverse; None for what carries no mark of ours, or one that cannot be read."""
-    words = dict(
-        word.removeprefix(_PREFIX).split("=", 1)
-        for word in text.split(",")
-        if word.startswith(_PREFIX) and "=" in word
-    )
-    if "resource" not in words or not (words.get("volume") or words.get("snapshot")):
-        return None
-    try:
-        return Tags(
-            node=words.get("node", ""),
-            resource=words["resource"],
-            number=int(words.get("number", "")),
-            volume=words.get("volume", ""),
-            snapshot=words.get("snapshot", ""),
-            snapshot_name=words.get("name", ""),
-            size_kib=int(words.get("size", "0")),
-            metadata="metadata" in words,
-            layers=tuple(LayerKind(word) for word in words.get("layers", "").split("+") if word),
-            filesystem=words.get("filesystem", ""),
-            unfinished="unfinished" in words,
-            growing_kib=int(words.get("growing", "0")),
-        )
-    except ValueError:
-        return None
 
 
 def volume_name(resource: str, number: int, *, suffix: str = "", again: int = 0) -> str:

@@ -67,6 +67,16 @@ def test_commands_and_how_they_are_undone() -> None:
     assert raid.steps[0][:2] == ("mdadm", "--create")
     assert raid.steps[1] == ("pvcreate", "--yes", "/dev/md/fast")
     assert [argv[0] for argv in raid.undo] == ["vgremove", "pvremove", "mdadm", "mdadm"]
+    zpool = ("zpool", "create", "-f", "-m", "none")
+    assert plan(spec("ZFS", "/dev/a")).steps == ((*zpool, "fast", "/dev/a"),)
+    assert plan(spec("ZFS_THIN", "/dev/a", "/dev/b", "/dev/c", level="RAID5")).steps[0][5:7] == (
+        "fast",
+        "raidz",
+    )
+    four = ("/dev/a", "/dev/b", "/dev/c", "/dev/d")
+    assert " ".join(plan(spec("ZFS", *four, level="RAID10")).steps[0][6:]) == (
+        "mirror /dev/a /dev/b mirror /dev/c /dev/d"
+    )
     vdo = plan(spec("LVM_THIN", "/dev/a", vdo=True)).steps
     assert "slab_size_mb=2048" in vdo[2]
     assert vdo[3] == ("lvconvert", "--yes", "--type", "thin-pool", "linstor_fast/fast")
@@ -80,6 +90,9 @@ def test_commands_and_how_they_are_undone() -> None:
         ("LVM", ("/dev/a", "/dev/b", "/dev/c"), "RAID6", False),
         ("SPDK", ("/dev/a",), "JBOD", False),
         ("LVM", ("/dev/a",), "JBOD", True),
+        ("ZFS", ("/dev/a",), "JBOD", True),
+        ("ZFS", ("/dev/a", "/dev/b", "/dev/c"), "RAID4", False),
+        ("ZFS", ("/dev/a", "/dev/b", "/dev/c", "/dev/d", "/dev/e"), "RAID10", False),
     ],
 )
 def test_what_can_never_work_is_refused(

@@ -1,0 +1,64 @@
+"""ZFS: a volume is a zvol with its room reserved; a dataset of a zpool is the pool."""
+
+from bollard.domain.layers import ProviderKind
+from bollard.domain.seen import SeenPool
+from bollard.domain.steps import (
+    CreateBacking,
+    DropSnapshot,
+    GrowBacking,
+    RemoveBacking,
+    RestoreBacking,
+    TakeSnapshot,
+)
+from bollard.domain.targets import TargetPool
+from bollard.satellite.host import zfs_pools, zvols
+from bollard.satellite.host.base import BackingSeen, Host, Marks, SnapshotSeen
+
+__all__ = ["Zfs"]
+
+
+class Zfs:
+    """See `drivers.Provider` for the verbs."""
+
+    kind = ProviderKind.ZFS
+
+    async def observe_pool(self, pool: TargetPool, host: Host) -> SeenPool:
+        return await zfs_pools.observe_pool(pool, host)
+
+    async def observe(
+        self, pool: TargetPool, host: Host, resource: str | None = None
+    ) -> tuple[BackingSeen, ...]:
+        return await zvols.observe(pool, host, resource, thin=False)
+
+    async def create(self, step: CreateBacking, pool: TargetPool, host: Host) -> bool:
+        return await zvols.create(step, pool, host, thin=False)
+
+    async def grow(self, step: GrowBacking, pool: TargetPool, host: Host) -> bool:
+        return await zvols.grow(step, pool, host, thin=False)
+
+    async def remove(self, step: RemoveBacking, pool: TargetPool, host: Host) -> bool:
+        return await zvols.remove(step, pool, host, thin=False)
+
+    async def activate(self, backing: BackingSeen, host: Host, *, block: bool = False) -> str:  # noqa: ARG002
+        """It is a block device anyway."""
+        return await zvols.activate(backing, host)
+
+    async def deactivate(self, backing: BackingSeen, host: Host) -> bool:
+        return await zvols.deactivate(backing, host)
+
+    async def mark(self, backing: BackingSeen, pool: TargetPool, marks: Marks, host: Host) -> None:
+        await zvols.mark(backing, pool, marks, host, thin=False)
+
+    async def observe_snapshots(
+        self, pool: TargetPool, host: Host, resource: str | None = None
+    ) -> tuple[SnapshotSeen, ...]:
+        return await zvols.observe_snapshots(pool, host, resource, thin=False)
+
+    async def snapshot(self, step: TakeSnapshot, pool: TargetPool, host: Host) -> bool:
+        return await zvols.snapshot(step, pool, host, thin=False)
+
+    async def remove_snapshot(self, step: DropSnapshot, pool: TargetPool, host: Host) -> bool:
+        return await zvols.remove_snapshot(step, pool, host, thin=False)
+
+    async def restore(self, step: RestoreBacking, pool: TargetPool, host: Host) -> bool:
+        return await zvols.restore(step, pool, host, thin=False)
