@@ -55,6 +55,9 @@ async def apply(step: Step, pools: Pools, sight: Sight, host: Host) -> bool:
             return await provider.grow(step, pool, host)
         case RemoveBacking():
             pool, provider = pool_of(step.pool, pools)
+            for seen in await layering.observe(provider, pool, host, step.resource):
+                if seen.local.volume_uuid == step.volume_uuid:
+                    await layering.wipe(seen, provider, host)
             return await provider.remove(step, pool, host)
         case TakeSnapshot() | DropSnapshot() | RestoreBacking():
             return await _snapshot_step(step, pools, host)

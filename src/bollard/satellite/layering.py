@@ -3,15 +3,19 @@
 The drivers know one layer each; the order, the companions and the marks on the storage are kept here.
 """
 
+import logging
+
 import msgspec
 
 from bollard.domain.layers import LayerKind
 from bollard.domain.local import LocalLayer
 from bollard.domain.targets import TargetPool, TargetVolume
-from bollard.satellite.drivers import DEVICE_LAYERS, DeviceLayer, Provider
+from bollard.satellite.drivers import DEVICE_LAYERS, DeviceLayer, Provider, Wipes
 from bollard.satellite.host.base import BackingSeen, Host, HostError, LayerMark, LayerSeen, Marks
 
-__all__ = ["grow", "lower", "observe", "raise_", "with_layers"]
+__all__ = ["grow", "lower", "observe", "raise_", "wipe", "with_layers"]
+
+_log = logging.getLogger(__name__)
 
 
 async def observe(
@@ -95,6 +99,22 @@ async def lower(backing: BackingSeen, provider: Provider, host: Host) -> bool:
     for seen in reversed(backing.layers):
         changed |= await _driver(seen.kind).lower(seen, _mark(backing, "", made=True), host)
     return await provider.deactivate(backing, host) or changed
+
+
+async def wipe(backing: BackingSeen, provider: Provider, host: Host) -> None:
+    """Make storage that is about to be destroyed unreadable, where a layer on it was made to protect it.
+
+    A disk that cannot be written does not keep its volume from being deleted; the log says so.
+    """
+    for kind in backing.local.made:
+        driver: object = DEVICE_LAYERS.get(kind)
+        if not isinstance(driver, Wipes) or backing.layers:
+            continue
+        try:
+            path = await provider.activate(backing, host)
+            await driver.wipe(path, backing.local.size_kib, host)
+        except HostError as error:
+            _log.warning("the %s header on %s was not overwritten: %s", kind, backing.path, error.cause)
 
 
 def _mark(backing: BackingSeen, companion: str, *, made: bool) -> LayerMark:

@@ -160,3 +160,29 @@ def test_cryptsetup_changes_the_passphrase_of_a_header(tmp_path: Path) -> None:
         assert known == [0, 2]
 
     asyncio.run(scene())
+
+
+@pytest.mark.skipif(shutil.which("cryptsetup") is None, reason="needs cryptsetup")
+def test_a_deleted_volume_can_never_be_opened_again(tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    image.write_bytes(bytes(20 << 20))
+    quick = ("--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000")
+    host = SimMachine("n1", Mesh()).host()
+    host = Host(host.files, LocalRunner(), host.engine, "")
+
+    async def scene() -> None:
+        argv = ("cryptsetup", "--batch-mode", "luksFormat", "--type", "luks2", *quick, str(image))
+        await host.runner.run(Cmd(argv, stdin=b"old words\n", timeout_s=60))
+        with image.open("r+b") as file:
+            file.seek(16 << 20)
+            file.write(b"ciphertext")
+        await Luks().wipe(str(image), 20 << 10, host)
+        test = Cmd(("cryptsetup", "isLuks", str(image)), expect=(0, 1))
+        assert (await host.runner.run(test)).code == 1
+        await Luks().wipe(str(image), 20 << 10, host)
+
+    asyncio.run(scene())
+    content = image.read_bytes()
+    assert len(content) == 20 << 20
+    assert not any(content[: 16 << 20])
+    assert content[16 << 20 :].startswith(b"ciphertext"), "the header is enough"

@@ -19,6 +19,7 @@ from bollard.domain.steps import (
     TakeSnapshot,
 )
 from bollard.domain.targets import TargetLayer, TargetPool, TargetResource
+from bollard.satellite.drivers.bcache import Bcache
 from bollard.satellite.drivers.cache import Cache
 from bollard.satellite.drivers.diskless import Diskless
 from bollard.satellite.drivers.drbd_kernel import Drbd9, Drbd84
@@ -29,6 +30,8 @@ from bollard.satellite.drivers.lvm import Lvm
 from bollard.satellite.drivers.lvm_thin import LvmThin
 from bollard.satellite.drivers.replication import Replication
 from bollard.satellite.drivers.writecache import Writecache
+from bollard.satellite.drivers.zfs import Zfs
+from bollard.satellite.drivers.zfs_thin import ZfsThin
 from bollard.satellite.host.base import BackingSeen, Freeze, Host, LayerMark, LayerSeen, Marks, SnapshotSeen
 from bollard.satellite.host.running import Running
 from bollard.satellite.tools.paths import Paths
@@ -43,6 +46,7 @@ __all__ = [
     "Layer",
     "Provider",
     "Suspends",
+    "Wipes",
 ]
 
 
@@ -126,6 +130,14 @@ class DeviceLayer(Protocol):
         """Write out what it holds back and close it; HostError `busy` while somebody uses it."""
 
 
+@runtime_checkable
+class Wipes(Protocol):
+    """A device layer whose content can be made unreadable for good before its storage is given back."""
+
+    async def wipe(self, path: str, size_kib: int, host: Host, /) -> None:
+        """What is at `path` (a device or a file), which is closed, can never be opened again. Repeatable."""
+
+
 class Layer(Protocol):
     """An implementation of the layer that serves a resource."""
 
@@ -175,12 +187,12 @@ class Suspends(Protocol):
 
 
 PROVIDERS: Final[Mapping[ProviderKind, Provider]] = {
-    driver.kind: driver for driver in (Diskless(), File(), FileThin(), Lvm(), LvmThin())
+    driver.kind: driver for driver in (Diskless(), File(), FileThin(), Lvm(), LvmThin(), Zfs(), ZfsThin())
 }
 REPLICATION: Final[Mapping[ReplicationKind, Layer]] = {
     driver.implementation: driver for driver in (Replication(), Drbd9(), Drbd84())
 }
 LAYERS: Final[Mapping[LayerKind, Layer]] = {LayerKind.DRBD: REPLICATION[ReplicationKind.USER]}
 DEVICE_LAYERS: Final[Mapping[LayerKind, DeviceLayer]] = {
-    driver.kind: driver for driver in (Luks(), Cache(), Writecache())
+    driver.kind: driver for driver in (Luks(), Cache(), Writecache(), Bcache())
 }

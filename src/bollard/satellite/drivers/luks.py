@@ -26,6 +26,8 @@ _KIND: Final = ("--type", "-M")
 _OURS: Final = _VALUED | {"--batch-mode", "-q", "--test-passphrase", "--readonly", "-r", "--token-only"}
 """Options that decide what is opened and by which key: they are not the user's to set."""
 _LIMIT_S: Final = 120.0
+_HEAD_KIB: Final = 16384
+"""Of the header that cryptsetup makes when nothing is said, key slots and all."""
 
 
 class Luks:
@@ -76,6 +78,17 @@ class Luks:
                 name=mark.resource,
             )
         return True
+
+    async def wipe(self, path: str, size_kib: int, host: Host) -> None:
+        """Overwrite the key slots, then the head of the device: nothing on it can be read ever again.
+
+        What is no LUKS device any more, because a pass that was cut has done it, is only overwritten.
+        """
+        if (await host.runner.run(Cmd(("cryptsetup", "isLuks", path), expect=(0, 1)))).code == 0:
+            await host.runner.run(Cmd(("cryptsetup", "--batch-mode", "erase", path), timeout_s=_LIMIT_S))
+        # Zeroes that are written, not asked for: thin storage would only forget where the keys are.
+        argv = ("dd", "if=/dev/zero", f"of={path}", "bs=1024", f"count={min(_HEAD_KIB, size_kib)}")
+        await host.runner.run(Cmd((*argv, "conv=fsync,notrunc,nocreat", "status=none"), timeout_s=_LIMIT_S))
 
     async def _close_half_made(self, name: str, host: Host) -> None:
         """Close what a pass that was cut had opened, so that its storage can be made anew."""
