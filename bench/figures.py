@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from _instant_nodes import InstantNodes, records
+from bollard.controller.clock import RealClock, RealDraw
 from rich.console import Console
 from rich.table import Table
 
@@ -164,7 +165,7 @@ async def _bulk(made: Town, count: int) -> None:
         for number in range(share):
             body = {"resource_definition_name": f"bulk{id(own) % 99991}-{number}", "volume_sizes": [1 << 20]}
             await own.ask("POST", "/v1/resource-groups/plain/spawn", body)
-        own.driver.hang_up()
+        await own.driver.hang_up()
 
     await asyncio.gather(*(some(count // 8) for _ in range(8)))
 

@@ -1,6 +1,7 @@
 """Asks the REST application over a real connection: what `rest_driver` asks, with an HTTP server between."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import msgspec
@@ -17,6 +18,8 @@ class HttpDriver:
         self.port = 0
         self._app = app
         self._serving = Serving()
+        self.begun = asyncio.Event()
+        """Set when an answer has begun to come, which of a stream may take long to end."""
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
@@ -36,7 +39,7 @@ class HttpDriver:
 
     async def stop(self) -> None:
         """Close the connection and end the server."""
-        self.hang_up()
+        await self.hang_up()
         await self._serving.stop()
 
     async def ask(
@@ -59,22 +62,25 @@ class HttpDriver:
         reader, writer = await self._connection()
         writer.write(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + content)
         status, answered = _parsed(await reader.readuntil(b"\r\n\r\n"))
+        self.begun.set()
         found = b"" if method == "HEAD" or status in {204, 304} else await _body(reader, answered)
         if answered.get("connection", "").lower() == "close":
-            self.hang_up()
+            await self.hang_up()
         return Reply(status, answered, found)
 
     async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._reader is None or self._writer is None or self._reader.at_eof():
-            self.hang_up()
+            await self.hang_up()
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 24)
         return self._reader, self._writer
 
-    def hang_up(self) -> None:
+    async def hang_up(self) -> None:
         """Close the connection; the next call makes a new one."""
-        if self._writer is not None:
-            self._writer.close()
-        self._reader = self._writer = None
+        writer, self._reader, self._writer = self._writer, None, None
+        if writer is not None:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
 
 def _parsed(head: bytes) -> tuple[int, dict[str, str]]:

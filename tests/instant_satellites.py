@@ -57,6 +57,10 @@ class InstantSatellites:
         }
         """What every node answers to a query, by topic."""
         self.in_use: set[tuple[Key, Key]] = set()
+        self.pause: asyncio.Event | None = None
+        """Nothing is answered before it is set."""
+        self.held_up = asyncio.Event()
+        """Set when there is something to answer meanwhile."""
         self._there = there
         self._folder_exists = folder_exists
         self._space_kib = space_kib
@@ -103,6 +107,9 @@ class InstantSatellites:
     async def _answer(self, nodes: list[Key]) -> None:
         assert self.service is not None
         await asyncio.sleep(0)
+        if self.pause is not None:
+            self.held_up.set()
+            await self.pause.wait()
         for key in nodes:
             node = self.service.cluster.nodes.get(key)
             if node is None or not node.holds_storage:

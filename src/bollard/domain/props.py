@@ -197,6 +197,12 @@ def settable(key: str, scope: Scope) -> Property | None:
             f"'{key[:64]}' is not a property key",
             cause=f"A key has 1 to {KEY_CHARACTERS_MAX} characters and no '/' at its start.",
         )
+    if not key.isprintable():
+        raise _invalid(
+            key,
+            f"{key[:64]!a} is not a property key",
+            cause="It has characters that cannot be seen, such as control characters.",
+        )
     if _free(key, scope):
         return None
     if key == VOLUME_PASSPHRASE.key:

@@ -77,6 +77,9 @@ class Guard(Protocol):
     async def admit(self, visitor: Visitor, needs: Scope) -> Identity:
         """Who it is that may do what needs this scope. Raises Denied: SignIn or TooMany where that is it."""
 
+    async def stays(self, visitor: Visitor, needs: Scope) -> bool:
+        """Whether one that was admitted still would be; asking is no call of its own."""
+
 
 class OpenGuard:
     """Lets everyone pass; for a controller that listens on loopback only."""
@@ -84,6 +87,10 @@ class OpenGuard:
     async def admit(self, visitor: Visitor, needs: Scope) -> Identity:  # noqa: ARG002
         """Always an administrator."""
         return Identity("open", Scope.ADMIN)
+
+    async def stays(self, visitor: Visitor, needs: Scope) -> bool:  # noqa: ARG002
+        """Always."""
+        return True
 
 
 class Https(Protocol):

@@ -41,7 +41,7 @@ from bollard.controller.rest import (
     views,
     volumes,
 )
-from bollard.controller.rest.api import Api, Guard, Https, Info, Narrow, OpenGuard, SignIn, TooMany, Visitor
+from bollard.controller.rest.api import Api, Guard, Https, Info, Narrow, OpenGuard, SignIn, TooMany
 from bollard.controller.rest.call import Call, MalformedBody
 from bollard.controller.rest.routing import Match, Route, Routes
 from bollard.controller.service import Service
@@ -146,7 +146,7 @@ class Edge:
         request = call.request
         try:
             _refuse_foreign(request)
-            call.who = (await self.api.guard.admit(_visitor(request), found.route.needs)).name
+            call.who = (await self.api.guard.admit(call.visitor, found.route.needs)).name
             return await found.route.handler(call)
         except SignIn as error:
             return _sign_in(call, error)
@@ -174,7 +174,7 @@ class Edge:
             Audited(
                 at=answers.iso(began_ms),
                 who=call.who,
-                peer=_peer(call.request),
+                peer=call.visitor.peer,
                 method=call.request.method,
                 path=call.request.url.path[:_PATH_MAX],
                 status=response.status_code,
@@ -216,15 +216,6 @@ class Edge:
             created_at=answers.iso(call.now_ms),
         )
         return _json([entry], 500, {})
-
-
-def _visitor(request: Request) -> Visitor:
-    certificate = request.scope.get("extensions", {}).get("tls", {}).get("client_certificate")
-    return Visitor(dict(request.headers), _peer(request), certificate)
-
-
-def _peer(request: Request) -> str:
-    return request.client.host if request.client else ""
 
 
 def _sign_in(call: Call, error: SignIn) -> Response:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bollard.controller.rest import errors
-from bollard.controller.rest.api import Api
+from bollard.controller.rest.api import Api, Visitor
 from bollard.controller.rest.routing import Route
 from bollard.domain.answers import Explained
 from bollard.domain.commands import Command
@@ -54,6 +54,7 @@ class Call:
         self.route = route
         self.names = names
         self._raw = b""
+        self.visitor = Visitor(dict(request.headers), peer_of(request), _certificate(request))
         self.who = ""
         """The caller, once the guard knows it."""
         self.codes: tuple[int, ...] = ()
@@ -248,3 +249,13 @@ def _check_type(request: Request) -> None:
 
 def _said(error: Exception) -> str:
     return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+def peer_of(request: Request) -> str:
+    """The address of the other end; empty when there is none."""
+    return request.client.host if request.client else ""
+
+
+def _certificate(request: Request) -> bytes | None:
+    found: bytes | None = request.scope.get("extensions", {}).get("tls", {}).get("client_certificate")
+    return found

@@ -1,7 +1,8 @@
 """Routes of the event streams (server-sent events): who may become Primary where, and what nodes do."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 
 import msgspec
 from starlette.responses import Response, StreamingResponse
@@ -23,6 +24,8 @@ _PHASES = {
 
 
 Teller = Callable[[Event], Iterator[bytes]]
+Allowed = Callable[[], Awaitable[bool]]
+"""Whether the reader may still see what it asked for: its token may have been revoked or run out."""
 
 
 class _Ended(Exception):
@@ -62,7 +65,7 @@ async def watch_promotion(call: Call) -> Response:
             first.append(
                 framed("may-promote-change", PromotionEvent(resource.definition, resource.node, may))
             )
-    return _stream(_frames(stream, first, promotion_frames))
+    return _stream(_frames(stream, first, promotion_frames, _allowed(call)))
 
 
 def promotion_frames(event: Event) -> Iterator[bytes]:
@@ -75,7 +78,7 @@ async def watch_nodes(call: Call) -> Response:
     """The stream of what happens to nodes."""
     service = call.api.service
     known = NodeWatch(call)
-    return _stream(_frames(service.subscribe(), [], known.frames))
+    return _stream(_frames(service.subscribe(), [], known.frames, _allowed(call)))
 
 
 class NodeWatch:
@@ -125,7 +128,11 @@ def _stream(frames: AsyncIterator[bytes]) -> Response:
     )
 
 
-async def _frames(stream: Reader, first: list[bytes], tell: Teller) -> AsyncIterator[bytes]:
+def _allowed(call: Call) -> Allowed:
+    return partial(call.api.guard.stays, call.visitor, call.route.needs)
+
+
+async def _frames(stream: Reader, first: list[bytes], tell: Teller, allowed: Allowed) -> AsyncIterator[bytes]:
     """Events as they come, and a comment when there is none for a while, so that a dead reader is noticed."""
     waiting: asyncio.Task[Event] | None = None
     try:
@@ -136,6 +143,8 @@ async def _frames(stream: Reader, first: list[bytes], tell: Teller) -> AsyncIter
                 waiting = asyncio.ensure_future(_next(stream))
             done, _ = await asyncio.wait({waiting}, timeout=_KEEP_ALIVE_S)
             if not done:
+                if not await allowed():
+                    return
                 yield b": still here\n\n"
                 continue
             try:
@@ -144,6 +153,8 @@ async def _frames(stream: Reader, first: list[bytes], tell: Teller) -> AsyncIter
                 waiting = None
                 return
             waiting = None
+            if isinstance(event, Committed) and not await allowed():
+                return
             for frame in tell(event):
                 yield frame
     finally:

@@ -48,6 +48,10 @@ class LocalGuard:
             "network itself keeps strangers out, start the controller with --open-api.",
         )
 
+    async def stays(self, visitor: Visitor, needs: Scope) -> bool:
+        """See Guard."""
+        return needs is Scope.OPEN or _is_here(visitor.peer)
+
 
 class KeyGuard:
     """Admits those with a key for what the route needs; those without one are left to another guard.
@@ -93,6 +97,13 @@ class KeyGuard:
             if wait_s:
                 raise _too_many(found.name, "It has used up its calls for now.", wait_s)
         return found
+
+    async def stays(self, visitor: Visitor, needs: Scope) -> bool:
+        """See Guard."""
+        keyed = self._by_certificate(visitor) or self._by_token(visitor)
+        if keyed is not None:
+            return keyed.scope.includes(needs)
+        return not demanded(self._cluster()) and await self._without_key.stays(visitor, needs)
 
     def _by_certificate(self, visitor: Visitor) -> Identity | None:
         if self._certificates is None or visitor.certificate is None:
