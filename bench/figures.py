@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from _instant_nodes import InstantNodes, records
-from bollard.controller.clock import RealClock, RealDraw
 from rich.console import Console
 from rich.table import Table
 
