@@ -21,9 +21,9 @@ def test_the_contract_holds_on_a_real_kernel(tmp_path: Path) -> None:
         lab.boot()
         lab.exec(1, "vgcreate", "-q", "vg", "/dev/ubdb")
         lab.exec(1, "lvcreate", "-q", "-L", "1000M", "-T", "vg/tp")
-        words = "-q -p no:cacheprovider -n0 tests/contract/test_driver_lvm.py -k real"
+        words = "-q -p no:cacheprovider -o timeout=1000 -n0 tests/contract/test_driver_lvm.py -k real"
         command = f"cd {_ROOT} && BOLLARD_TEST_VG=vg/tp exec {sys.executable} -m pytest {words} 2>&1"
-        done = lab.try_exec(1, "/bin/sh", "-c", command, limit_s=280)
+        done = lab.try_exec(1, "/bin/sh", "-c", command, limit_s=1100)
         assert done.code == 0, done.stdout[-4000:]
         assert "10 passed" in done.stdout
         assert lab.exec(1, "lvs", "--noheadings", "-o", "lv_name").split() == ["tp"]

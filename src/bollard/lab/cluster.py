@@ -128,8 +128,9 @@ class Lab:
         return self._folder(node) / f"disk{index}.img"
 
     def faulty_disk(self, node: int, index: int = 0) -> FaultyDisk:
-        """A layer for a node's data disk that fails on demand; nothing is there until its `lay`."""
-        assert 0 <= index < self._disks, index
+        """A layer for a node's data disk that fails on demand; nothing is there until its `lay`. LabError."""
+        if node not in self.nodes or not 0 <= index < self._disks:
+            raise LabError(f"there is no disk {index} in a node {node}")
         return FaultyDisk(partial(self.exec, node), f"/dev/ubd{_DISK_LETTERS[index]}")
 
     def traps(self, node: int) -> Traps:

@@ -9,12 +9,18 @@ import tempfile
 from pathlib import Path
 
 from bollard.lab.cluster import Lab
+from bollard.lab.faults import FAULT_MODULES, FaultyDisk
 from bollard.lab.programs import LabError
 from bollard.lab.satellites import REST_PORT, LabCluster
 
 __all__ = ["run"]
 
-_MODULES = ("dm-thin-pool", "dm-snapshot", "dm-crypt", "dm-cache", "dm-writecache", "dm-raid", "loop")
+_MODULES = (
+    *("dm-thin-pool", "dm-snapshot", "dm-crypt", "dm-cache", "dm-writecache", "dm-raid", "loop"),
+    *FAULT_MODULES,
+)
+_FAULTS = ("lay", "remove", "heal", "fail", "fail-writes", "lose-writes", "slow")
+_SLOW_MS = 500
 
 
 def run(nodes: int, disks: int, disk_mib: int, memory_mib: int) -> int:
@@ -58,7 +64,9 @@ def _manual(lab: Lab, nodes: int, root: Path) -> str:
         f"  {inside} ps cdp lvmthin node1 /dev/ubdb --pool-name p --storage-pool p\n"
         f"The controller listens on port {REST_PORT} in that namespace; logs are in {root}.\n"
         "Here: a line 'NODE COMMAND ...' runs in a node ('1 lvs'), 'kill N' and 'boot N' cut and give\n"
-        "power, the end of the input (control-D) ends everything."
+        "power, the end of the input (control-D) ends everything. 'fault N DISK WORD' is for faulty disks:\n"
+        "'fault 1 0 lay' puts /dev/mapper/faulty-ubdb over node 1's first disk, to make a pool on;\n"
+        f"then {', '.join(_FAULTS[2:])} change how it behaves, and 'lay' it anew after each boot."
     )
 
 
@@ -69,15 +77,38 @@ def _execute(lab: Lab, words: list[str]) -> None:
                 lab.kill(int(number))
             case ["boot", number] if number.isdecimal():
                 lab.boot(int(number))
+            case ["fault", number, disk, word] if number.isdecimal() and disk.isdecimal() and word in _FAULTS:
+                _say(_fault(lab.faulty_disk(int(number), int(disk)), word))
             case [number, *argv] if number.isdecimal() and argv:
                 done = lab.try_exec(int(number), *argv)
                 _say((done.stdout + done.stderr).rstrip() + (f"\n[{done.code}]" if done.code else ""))
             case []:
                 pass
             case _:
-                _say("NODE COMMAND ..., kill N, boot N, or control-D")
+                _say("NODE COMMAND ..., kill N, boot N, fault N DISK WORD, or control-D")
     except LabError as error:
         _say(str(error))
+
+
+def _fault(disk: FaultyDisk, word: str) -> str:
+    """Change a disk; what it is now."""
+    match word:
+        case "lay":
+            disk.lay()
+        case "remove":
+            disk.remove()
+            return ""
+        case "heal":
+            disk.heal()
+        case "fail":
+            disk.fail()
+        case "fail-writes":
+            disk.fail_writes()
+        case "lose-writes":
+            disk.lose_writes()
+        case _:
+            disk.delay(read_ms=_SLOW_MS, write_ms=_SLOW_MS)
+    return f"{disk.path}: {disk.table()}"
 
 
 def _say(text: str) -> None:

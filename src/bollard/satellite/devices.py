@@ -17,6 +17,7 @@ __all__ = ["Devices"]
 
 _KEPT: Final = 32
 _MAKE_S: Final = 300.0
+_UDEV_S: Final = 60
 _WAIT_S: Final = 2.0
 _LIST_S: Final = 8.0
 
@@ -109,6 +110,8 @@ class Devices:
         for argv in plan.steps:
             try:
                 await self._host.runner.run(Cmd(argv, timeout_s=_MAKE_S))
+                if argv[:2] == ("mdadm", "--create"):
+                    await self._appeared(argv[2])
             except HostError as error:
                 for undo in plan.undo:
                     await self._try(undo)
@@ -116,6 +119,12 @@ class Devices:
         for what in ("lvm", "lvm groups", "zfs", "zpools"):
             self._host.shared.changed(what)
         return DevicePoolDone(backing=plan.backing)
+
+    async def _appeared(self, path: str) -> None:
+        """A new array has its name when udev has seen it; mdadm waits for that some seconds only."""
+        if await self._host.files.look("/run/udev/data") is not None:
+            settle = ("udevadm", "settle", f"--exit-if-exists={path}", f"--timeout={_UDEV_S}")
+            await self._host.runner.run(Cmd(settle, timeout_s=_UDEV_S + 10.0, expect=(0, 1)))
 
     async def _try(self, argv: tuple[str, ...]) -> None:
         """Of what is taken back, some was never there."""

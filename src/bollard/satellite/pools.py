@@ -15,6 +15,8 @@ from bollard.satellite.host.base import BackingSeen, Host, HostError
 __all__ = ["PoolWatch"]
 
 INTERVAL_S: Final = 30.0
+SOON_S: Final = 1.0
+"""After a change; others that follow until then are seen with it."""
 _LOOK_S: Final = 20.0
 _log = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ class PoolWatch:
         self._board = board
         self._mended = mended
         self._kick = asyncio.Event()
+        self._due: asyncio.TimerHandle | None = None
         self.pools: dict[Key, TargetPool] = {}
 
     def take(self, pools: Mapping[Key, TargetPool]) -> None:
@@ -37,8 +40,9 @@ class PoolWatch:
         self._kick.set()
 
     def wake(self) -> None:
-        """Something was made or removed: look again."""
-        self._kick.set()
+        """Something was made or removed: look again soon."""
+        if self._due is None:
+            self._due = asyncio.get_running_loop().call_later(SOON_S, self._kick.set)
 
     async def run(self) -> None:
         """For ever."""
@@ -49,6 +53,9 @@ class PoolWatch:
             except TimeoutError:
                 pass
             self._kick.clear()
+            if self._due is not None:
+                self._due.cancel()
+                self._due = None
             await self.look()
 
     async def look(self) -> None:

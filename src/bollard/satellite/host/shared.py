@@ -5,14 +5,16 @@ It knows nothing of what is looked at.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from typing import Any, Final, TypeVar
 
-__all__ = ["MAX_AGE_S", "Shared"]
+__all__ = ["CALM_S", "MAX_AGE_S", "Shared"]
 
 MAX_AGE_S: Final = 10.0
 """What others change on the machine is seen after this time."""
+CALM_S: Final = 2.0
+"""So long at most a look waits for changes that are announced: then it serves all who made them."""
 
 _T = TypeVar("_T")
 _WHOLE: Final = ""
@@ -33,6 +35,8 @@ class Shared:
         self._looks: dict[str, _Look] = {}
         self._changes: dict[str, dict[str, int]] = {}
         self._newest: dict[str, int] = {}
+        self._coming: dict[str, int] = {}
+        self._calm: dict[str, asyncio.Event] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._hung: dict[str, tuple[float, Exception]] = {}
 
@@ -40,15 +44,38 @@ class Shared:
         self, what: str, load: Callable[[], Coroutine[Any, Any, _T]], part: str | None = None
     ) -> _T:
         """What `load` found, after the last change to `part` (None: to anything); its error if it failed."""
-        now_s = asyncio.get_running_loop().time()
-        found = self._looks.get(what)
-        if found is None or now_s - found.begun_s > MAX_AGE_S or found.serial <= self._changed_at(what, part):
+        found = self._serving(what, part)
+        if found is None and self._coming.get(what):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CALM_S):
+                    await self._calm[what].wait()
+            found = self._serving(what, part)
+        if found is None:
             self._serial += 1
-            found = _Look(asyncio.create_task(load()), self._serial, now_s)
-            self._looks[what] = found
+            now_s = asyncio.get_running_loop().time()
+            found = self._looks[what] = _Look(asyncio.create_task(load()), self._serial, now_s)
             found.task.add_done_callback(lambda task: self._ended(what, task))
         result: _T = await asyncio.shield(found.task)
         return result
+
+    def _serving(self, what: str, part: str | None) -> _Look | None:
+        """The newest look, if it is new enough."""
+        found = self._looks.get(what)
+        if found is None or asyncio.get_running_loop().time() - found.begun_s > MAX_AGE_S:
+            return None
+        return found if found.serial > self._changed_at(what, part) else None
+
+    @contextmanager
+    def announced(self, what: str) -> Iterator[None]:
+        """A change is to be made within, after others perhaps. No look is taken there."""
+        self._coming[what] = self._coming.get(what, 0) + 1
+        self._calm.setdefault(what, asyncio.Event()).clear()
+        try:
+            yield
+        finally:
+            self._coming[what] -= 1
+            if not self._coming[what]:
+                self._calm[what].set()
 
     def changed(self, what: str, part: str = _WHOLE) -> None:
         """A part of it, or all of it, is no longer as any look showed that has begun until now."""

@@ -200,12 +200,15 @@ def warnings_of(group: VolumeGroup, thin: LogicalVolume | None) -> tuple[Problem
 
 async def change(host: Host, group: str, resource: str, argv: lvm.Argv, *, timeout_s: float = _LVM_S) -> Done:
     """One change in a volume group, after the others there. HostError in LVM's words, with a stable code."""
+    with host.shared.announced(LOOK):
+        return await _change(host, group, resource, Cmd(argv, timeout_s=timeout_s))
+
+
+async def _change(host: Host, group: str, resource: str, cmd: Cmd) -> Done:
     async with host.shared.lock(f"vg {group}"):
         host.shared.refuse_hung(group)
         try:
-            return await host.shared.changing(
-                LOOK, key_of(resource), host.runner.run(Cmd(argv, timeout_s=timeout_s))
-            )
+            return await host.shared.changing(LOOK, key_of(resource), host.runner.run(cmd))
         except HostError as error:
             if error.code == "tool-timeout":
                 host.shared.mark_hung(group, error, HUNG_S)

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from bollard.satellite.host.base import HostError
-from bollard.satellite.host.shared import Shared
+from bollard.satellite.host.shared import CALM_S, Shared
+from bollard.sim.clock import VirtualLoop
 
 
 class Machine:
@@ -39,6 +40,36 @@ def test_all_that_ask_at_once_share_one_look() -> None:
         assert machine.looks == 1
 
     asyncio.run(run())
+
+
+def test_changes_that_are_announced_are_seen_with_one_look() -> None:
+    async def run() -> None:
+        shared, machine = Shared(), Machine()
+
+        async def make(part: str) -> int:
+            with shared.announced("x"):
+                async with shared.lock("one at a time"):
+                    machine.value += 1
+                    await shared.changing("x", part, asyncio.sleep(0.001))
+            return await shared.look("x", machine.load, part)
+
+        assert await asyncio.gather(*(make(str(part)) for part in range(20))) == [20] * 20
+        assert machine.looks == 1
+
+    asyncio.run(run())
+
+
+def test_a_change_that_hangs_holds_nobodys_look_up_for_long() -> None:
+    async def run() -> None:
+        shared, machine = Shared(), Machine()
+        with shared.announced("x"):
+            begun_s = asyncio.get_running_loop().time()
+            assert await shared.look("x", machine.load, "another") == 0
+            assert asyncio.get_running_loop().time() - begun_s >= CALM_S
+            assert await shared.look("y", machine.load) == 0
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(run())
 
 
 def test_a_change_of_a_part_concerns_that_part_and_the_whole() -> None:
