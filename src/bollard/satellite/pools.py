@@ -15,7 +15,7 @@ from bollard.satellite.host.base import BackingSeen, Host, HostError
 __all__ = ["PoolWatch"]
 
 INTERVAL_S: Final = 30.0
-SOON_S: Final = 1.0
+SOON_S: Final = 2.0
 """After a change; others that follow until then are seen with it."""
 _LOOK_S: Final = 20.0
 _log = logging.getLogger(__name__)

@@ -45,11 +45,15 @@ class Tools:
         return Done(0, output.encode(), b"")
 
 
-def made(tools: Tools, *devices: str, provider: str = "LVM") -> DevicePoolDone:
+def made(
+    tools: Tools, *devices: str, provider: str = "LVM", raid: str = "JBOD", udev: bool = False
+) -> DevicePoolDone:
     async def run() -> DevicePoolDone:
         host = SimMachine("n1", Mesh()).host()
+        if udev:
+            await host.files.make_folder("/run/udev/data")
         machine = Devices(Host(host.files, tools, host.engine, ""))
-        spec = DevicePoolSpec("r1", provider, devices, "fast")
+        spec = DevicePoolSpec("r1", provider, devices, "fast", raid_level=raid)
         first, again = await machine.make(spec), await machine.make(spec)
         assert first == again, "an attempt is made once"
         return first
@@ -61,6 +65,14 @@ def test_a_pool_is_made_of_free_devices() -> None:
     tools = Tools()
     assert made(tools, "/dev/a", "/dev/b") == DevicePoolDone(backing="fast")
     assert [name for name in tools.ran if name not in HARMLESS] == ["pvcreate", "vgcreate"]
+
+
+def test_an_array_is_used_when_udev_has_named_it() -> None:
+    for udev in (False, True):
+        tools = Tools()
+        assert made(tools, "/dev/a", "/dev/b", raid="RAID1", udev=udev).backing == "fast"
+        steps = [name for name in tools.ran if name not in HARMLESS]
+        assert steps == ["mdadm", *(["udevadm"] if udev else []), "pvcreate", "vgcreate"]
 
 
 def test_nothing_is_destroyed_before_all_is_known_to_be_well() -> None:

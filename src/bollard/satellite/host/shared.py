@@ -13,8 +13,10 @@ __all__ = ["CALM_S", "MAX_AGE_S", "Shared"]
 
 MAX_AGE_S: Final = 10.0
 """What others change on the machine is seen after this time."""
-CALM_S: Final = 2.0
-"""So long at most a look waits for changes that are announced: then it serves all who made them."""
+CALM_S: Final = 5.0
+"""A look at one part waits for changes that are announced, to serve all who make them: so long for each,"""
+PATIENCE_S: Final = 20.0
+"""and so long for all of them, at most."""
 
 _T = TypeVar("_T")
 _WHOLE: Final = ""
@@ -36,7 +38,8 @@ class Shared:
         self._changes: dict[str, dict[str, int]] = {}
         self._newest: dict[str, int] = {}
         self._coming: dict[str, int] = {}
-        self._calm: dict[str, asyncio.Event] = {}
+        self._moved: dict[str, asyncio.Event] = {}
+        self._moved_s: dict[str, float] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._hung: dict[str, tuple[float, Exception]] = {}
 
@@ -45,10 +48,8 @@ class Shared:
     ) -> _T:
         """What `load` found, after the last change to `part` (None: to anything); its error if it failed."""
         found = self._serving(what, part)
-        if found is None and self._coming.get(what):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CALM_S):
-                    await self._calm[what].wait()
+        if found is None and part is not None and self._coming.get(what):
+            await self._calm(what)
             found = self._serving(what, part)
         if found is None:
             self._serial += 1
@@ -68,14 +69,26 @@ class Shared:
     @contextmanager
     def announced(self, what: str) -> Iterator[None]:
         """A change is to be made within, after others perhaps. No look is taken there."""
+        now_s = asyncio.get_running_loop().time
+        if not self._coming.get(what):
+            self._moved_s[what] = now_s()
         self._coming[what] = self._coming.get(what, 0) + 1
-        self._calm.setdefault(what, asyncio.Event()).clear()
         try:
             yield
         finally:
             self._coming[what] -= 1
-            if not self._coming[what]:
-                self._calm[what].set()
+            self._moved_s[what] = now_s()
+            self._moved.pop(what, asyncio.Event()).set()
+
+    async def _calm(self, what: str) -> None:
+        """Until no change is announced; not for long where none gets done."""
+        now_s = asyncio.get_running_loop().time
+        end_s = now_s() + PATIENCE_S
+        while self._coming[what] and now_s() < (until_s := min(end_s, self._moved_s[what] + CALM_S)):
+            moved = self._moved.setdefault(what, asyncio.Event())
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(until_s):
+                    await moved.wait()
 
     def changed(self, what: str, part: str = _WHOLE) -> None:
         """A part of it, or all of it, is no longer as any look showed that has begun until now."""
