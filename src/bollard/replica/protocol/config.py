@@ -59,6 +59,14 @@ class Handler(StrEnum):
     UNFENCE_PEER = "unfence-peer"
 
 
+class OnCongestion(StrEnum):
+    """What a Primary does with a peer that does not keep up."""
+
+    BLOCK = "block"
+    PULL_AHEAD = "pull-ahead"
+    DISCONNECT = "disconnect"
+
+
 QUORUM_OFF: Final = 0
 QUORUM_MAJORITY: Final = 32
 QUORUM_ALL: Final = 33
@@ -101,6 +109,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     connect_interval_s: float = 10.0
     timeout_s: float = 6.0
     ko_count: int = 7
+    on_congestion: OnCongestion = OnCongestion.BLOCK
+    congestion_fill_bytes: int = 0
+    congestion_extents: int = 1237
     max_epoch_size: int = 2048
     max_buffers: int = 2048
     al_extents: int = 1237
@@ -168,6 +179,8 @@ def parse_options(raw: Iterable[tuple[str, str]]) -> Options:
         raise ConfigError(
             "option allow-two-primaries: needs protocol C, which makes both copies equal at once"
         )
+    if options.on_congestion is not OnCongestion.BLOCK and options.protocol is not WireProtocol.A:
+        raise ConfigError(f"option on-congestion: {options.on_congestion} needs protocol A")
     return options
 
 
@@ -281,6 +294,9 @@ _READERS: Final[dict[str, tuple[str, _Parser]]] = {
     "connect-int": ("connect_interval_s", _scaled(1.0, 1, 120)),
     "timeout": ("timeout_s", _scaled(0.1, 1, 600)),
     "ko-count": ("ko_count", _number(0, 200)),
+    "on-congestion": ("on_congestion", OnCongestion),
+    "congestion-fill": ("congestion_fill_bytes", _size(10 << 30, unit_bytes=512)),
+    "congestion-extents": ("congestion_extents", _number(67, 65534)),
     "max-epoch-size": ("max_epoch_size", _number(1, 20000)),
     "max-buffers": ("max_buffers", _number(32, 131072)),
     "al-extents": ("al_extents", _number(67, 65534)),
@@ -295,7 +311,7 @@ OPTION_NAMES: Final = frozenset(_READERS)
 IGNORED: Final = frozenset(
     {
         "cpu-mask", "peer-ack-window", "peer-ack-delay", "max-io-depth", "sndbuf-size", "rcvbuf-size",
-        "tcp-cork", "on-congestion", "congestion-fill", "congestion-extents",
+        "tcp-cork",
         "socket-check-timeout", "transport", "load-balance-paths", "disk-barrier", "disk-flushes",
         "disk-drain", "md-flushes", "resync-after", "al-updates", "discard-zeroes-if-aligned",
         "disable-write-same", "disk-timeout", "read-balancing", "c-plan-ahead",

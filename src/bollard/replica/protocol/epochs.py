@@ -175,3 +175,4 @@ class Epochs:
         if sending is None:
             sending = peer.sending = SentEpoch(self.core.epoch.number)
         sending.ranges.append(Place(op.volume, op.start, op.end))
+        sending.size_bytes += op.end - op.start

@@ -58,10 +58,11 @@ class Timer:
 class SentEpoch:
     """What one peer was sent of one epoch: places of writes, until the peer says they are durable."""
 
-    __slots__ = ("number", "ranges")
+    __slots__ = ("number", "ranges", "size_bytes")
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.size_bytes = 0
         self.ranges: list[Place] = []
 
 

@@ -63,7 +63,10 @@ class News:
         """A connected peer told its state."""
         self.core.changed = True
         self.peer_role(device.peer, word.role)
-        before, device.disk = device.disk, word.disk
+        ahead = device.repl is ReplState.AHEAD
+        before, device.disk = device.disk, min(word.disk, DiskState.OUTDATED) if ahead else word.disk
+        if word.repl is ReplState.AHEAD:
+            self.r.congestion.peer_went_ahead(device)
         device.equal = device.equal and word.disk > DiskState.OUTDATED
         if word.disk >= DiskState.INCONSISTENT:
             self.r.disks.note_seen(device)

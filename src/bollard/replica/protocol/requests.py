@@ -11,7 +11,7 @@ from bollard.replica.metadata.al_block import EXTENT_BYTES
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import packets as p
 from bollard.replica.protocol.commands import Channel, Cmd, DataFlag, WireProtocol
-from bollard.replica.protocol.config import Handler, OnNoQuorum
+from bollard.replica.protocol.config import Handler, OnCongestion, OnNoQuorum
 from bollard.replica.protocol.events import Request, Verb
 from bollard.replica.protocol.frames import MAGIC_100
 from bollard.replica.protocol.model import EINVAL, EIO, EROFS, Peer, PeerDevice, Route, Volume
@@ -246,6 +246,8 @@ class Requests:
             volume.busy.leave(op)
             if not pending:
                 self.finish(op)
+        if core.options.on_congestion is not OnCongestion.BLOCK:
+            self.r.congestion.check(route)
         if epoch.writes >= core.options.max_epoch_size and core.epoch is epoch:
             self.r.epochs.close()
         elif core.epoch_timer is None:

@@ -16,6 +16,7 @@ from bollard.replica.protocol.changes84 import Changes84
 from bollard.replica.protocol.checksums import Checksums
 from bollard.replica.protocol.commands import Channel
 from bollard.replica.protocol.config import ResourceConfig
+from bollard.replica.protocol.congestion import Congestion
 from bollard.replica.protocol.connect import Connector
 from bollard.replica.protocol.digests import Digests
 from bollard.replica.protocol.disks import Disks
@@ -80,6 +81,7 @@ class Resource:
         self.epochs = Epochs(self)
         self.routes = Routes(self)
         self.sharing = Sharing(self)
+        self.congestion = Congestion(self)
         self.requests = Requests(self)
         self.reads = Reads(self)
         self.receiver = Receiver(self)

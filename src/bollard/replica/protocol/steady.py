@@ -14,6 +14,7 @@ from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import packets as p
 from bollard.replica.protocol.codec import MAX_BIO_BYTES
 from bollard.replica.protocol.commands import Channel, Cmd, DataFlag
+from bollard.replica.protocol.config import OnCongestion
 from bollard.replica.protocol.events import Buffer, Verb
 from bollard.replica.protocol.frames import COPY_BELOW_BYTES, MAGIC_100, FrameReader
 from bollard.replica.protocol.model import Core, Peer, Phase, SentEpoch, Volume
@@ -219,6 +220,7 @@ class Steady:
             or volume.log is None
             or epoch.logs.get(number) is not volume.log
             or core.epoch_timer is None
+            or core.options.on_congestion is not OnCongestion.BLOCK
             or len(flags := set(route.flags.values())) > 1
         ):
             return None
