@@ -29,6 +29,13 @@ class ReplicationKind(StrEnum):
     """The in-tree DRBD 8.4 module: two nodes, no quorum."""
 
 
+class AttachWay(StrEnum):
+    """How a volume of the data process becomes a block device of its node, the best first."""
+
+    LOOP = "loop"
+    """A loop device on a file of the data process's FUSE file system."""
+
+
 class ProviderKind(StrEnum):
     """Providers of a storage pool, as the API names them."""
 

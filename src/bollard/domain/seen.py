@@ -39,6 +39,9 @@ class SeenVolume(msgspec.Struct, frozen=True, omit_defaults=True):
 
     number: int
     device_path: str = ""
+    """To open it by: of its block device, else where it is served."""
+    nbd_uri: str = ""
+    """Where the data process serves it."""
     backing_path: str = ""
     size_kib: int = 0
     """Net size that users see."""
@@ -134,6 +137,10 @@ class Capabilities(msgspec.Struct, frozen=True, omit_defaults=True):
     platform: str = "linux"
     os_variant: str = ""
     digests: tuple[str, ...] = ()
+    attach: str = ""
+    """How volumes of the data process become block devices here; empty: they do not."""
+    attach_reasons: dict[str, str] = {}
+    """Why the other ways cannot be gone, by way."""
     """Algorithms for comparing blocks, best first, by DRBD's names."""
 
 

@@ -173,6 +173,8 @@ class TargetResource(msgspec.Struct, frozen=True, omit_defaults=True):
     replication: TargetReplication | None = None
     snapshot: TargetSnapshot | None = None
     props: Props = {}
+    attach: str = ""
+    """How volumes of the data process become block devices: a way, `none`, or empty for the best there is."""
     files: tuple[TargetFile, ...] = ()
 
     @property

@@ -116,8 +116,14 @@ def target_resource(cluster: Cluster, resource: Resource, vault: Vault = _LOCKED
         replication=_replication(cluster, definition, resource) if with_drbd else None,
         snapshot=_snapshot(cluster, resource),
         props=resource.props,
+        attach=_attach(cluster, definition, resource),
         files=_files(cluster, definition),
     )
+
+
+def _attach(cluster: Cluster, definition: ResourceDefinition, resource: Resource) -> str:
+    wish = props.ATTACH.text(*effective.replication_maps(cluster, definition, resource))
+    return "" if wish == "auto" else wish
 
 
 def _snapshot(cluster: Cluster, resource: Resource) -> TargetSnapshot | None:

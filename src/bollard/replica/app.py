@@ -144,7 +144,9 @@ def _serve(arguments: argparse.Namespace) -> None:
         for where in arguments.listen_nbd or [f"unix:{state.path / 'nbd.sock'}"]:
             listeners.append(_listener(loop, node, where, tls))  # noqa: PERF401  closed one by one on failure
         if arguments.volumes:
-            listeners.append(FuseServer(loop, node.exports, Path(arguments.volumes)))
+            files = FuseServer(loop, node.exports, Path(arguments.volumes))
+            listeners.append(files)
+            node.devices_folder = str(Path(arguments.volumes).absolute() / files.devices)
         control_path = arguments.control or str(state.path / "control.sock")
         control = ControlServer(loop, listen_unix(control_path), node)
         node.restore()

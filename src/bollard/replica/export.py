@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from bollard.replica.disk import Backing, Buffer
 
 __all__ = [
+    "DEVICES",
     "OWNED_BYTES",
     "Asked",
     "Client",
@@ -41,6 +42,9 @@ Reading = tuple[int, int, int]
 """A read of a burst: offset, length, the client's cookie."""
 
 OWNED_BYTES: Final = 64 << 10
+
+DEVICES: Final = ".devices/"
+"""Before the name of an export for block devices: never listed, and opened by its first request."""
 
 _NONE: Final = b""
 
@@ -308,5 +312,14 @@ class Exports:
     def find(self, name: str) -> Volume | None:
         return self._by_name.get(name) or self._by_name.get(f"{name}/0")
 
+    def exact(self, name: str) -> Volume | None:
+        """The volume of exactly this name, those for block devices too."""
+        return self._by_name.get(name)
+
+    def within(self, folder: str) -> bool:
+        """Whether some name begins with this one and a slash, those for block devices too."""
+        return any(name.startswith(f"{folder}/") for name in self._by_name)
+
     def __iter__(self) -> Iterator[tuple[str, Volume]]:
-        return iter(sorted(self._by_name.items()))
+        """All but those for block devices, by name."""
+        return iter(sorted(item for item in self._by_name.items() if not item[0].startswith(DEVICES)))

@@ -12,9 +12,10 @@ from typing import Any, Final
 import msgspec
 
 import bollard
+from bollard.replica.attached import AttachedVolume
 from bollard.replica.changes import Picture, changes
 from bollard.replica.control import Answer
-from bollard.replica.export import Exports
+from bollard.replica.export import DEVICES, Exports
 from bollard.replica.freezing import Freezes
 from bollard.replica.loop import Loop
 from bollard.replica.metadisk import create_md
@@ -51,6 +52,8 @@ class Node:
         self._wall_clock = wall_clock
         self._on_shutdown = on_shutdown
         self.exports = Exports()
+        self.devices_folder = ""
+        """Where volumes are shown as files for block devices; empty: nowhere."""
         self._resources: dict[str, Resource] = {}
         self._sockets: dict[tuple[str, int], NbdListener] = {}
         self._watchers: dict[int, tuple[str, Emit]] = {}
@@ -141,6 +144,8 @@ class Node:
                 self._freeze(request, answer)
             case wire.ResumeIo(token=token) if token:
                 self._thaw(request, answer)
+            case wire.ReleaseDevice():
+                self._release_device(request, reply)
             case wire.Shutdown():
                 reply(changed=True)
                 self._loop.after(0.05, self._on_shutdown)
@@ -163,6 +168,23 @@ class Node:
         changed, result = self._freezes.thaw(request.name, self._find(request.name), request.token)
         answer(Reply(id=request.id, ok=True, changed=changed, result=result))
         self.changed(request.name)
+
+    def _release_device(self, request: wire.ReleaseDevice, reply: Callable[[bool, Any], None]) -> None:
+        self._find(request.name)
+        device = self.exports.exact(f"{DEVICES}{request.name}/{request.volume}")
+        if not isinstance(device, AttachedVolume):
+            raise Trouble(
+                ErrorCode.NOT_FOUND,
+                f"resource {request.name} has no volume {request.volume}",
+                "it was never configured, or it was removed",
+                "ask for a volume that the resource has",
+            )
+        known: AttachedVolume = device
+
+        def finish(changed: bool) -> None:
+            reply(changed, {"open": known.in_use, "ops": known.ops})
+
+        known.release(request.ops, finish)
 
     def _command(self, request: Command, finish: Finish) -> None:
         resource = self._find(request.name)
@@ -194,6 +216,7 @@ class Node:
             "capabilities": list(wire.CAPABILITIES),
             "pid": os.getpid(),
             "state_dir": str(self._state.path),
+            "devices": self.devices_folder,
         }
 
     def _find(self, name: str) -> Resource:
@@ -317,9 +340,11 @@ class Node:
                 self._unpublish_volume(name, int(number))
         for spec in resource.spec.volumes:
             export = f"{name}/{spec.number}"
-            if self.exports.find(export) is not volumes[spec.number]:
-                self.exports.remove(export)
+            if self.exports.exact(export) is not volumes[spec.number]:
+                self._withdraw(export)
                 self.exports.add(export, volumes[spec.number])
+                device = AttachedVolume(self._loop, export, volumes[spec.number])
+                self.exports.add(f"{DEVICES}{export}", device)
             listener = self._sockets.get((name, spec.number))
             if listener is not None and listener.address != f"unix:{spec.nbd_socket}":
                 listener.close()
@@ -338,8 +363,15 @@ class Node:
         for number in [volume.number for volume in resource.spec.volumes]:
             self._unpublish_volume(resource.spec.name, number)
 
+    def _withdraw(self, export: str) -> None:
+        self.exports.remove(export)
+        device = self.exports.exact(f"{DEVICES}{export}")
+        if isinstance(device, AttachedVolume):
+            self.exports.remove(f"{DEVICES}{export}")
+            device.retire()
+
     def _unpublish_volume(self, name: str, number: int) -> None:
-        self.exports.remove(f"{name}/{number}")
+        self._withdraw(f"{name}/{number}")
         listener = self._sockets.pop((name, number), None)
         if listener is not None:
             listener.close()

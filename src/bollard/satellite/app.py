@@ -14,6 +14,8 @@ import socket
 import ssl
 import sys
 import uuid
+from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -28,6 +30,7 @@ from bollard.satellite.devices import Devices
 from bollard.satellite.facts import NO_KERNEL, capabilities
 from bollard.satellite.files import FileKeeper
 from bollard.satellite.host.base import Host
+from bollard.satellite.host.block_devices import LocalBlockDevices
 from bollard.satellite.host.engine import EngineClient
 from bollard.satellite.host.kernel_drbd import KernelDrbd
 from bollard.satellite.host.local import LocalFiles
@@ -42,6 +45,7 @@ from bollard.wire.devices import DevicePoolSpec
 
 __all__ = ["main"]
 
+_FUSE: Final = "/dev/fuse"
 _log = logging.getLogger("bollard.satellite")
 
 
@@ -92,7 +96,9 @@ class Satellite:
         self._settings = settings
         self._state = state
         self._clock = RealClock()
-        self._process = DataProcess(state.replica, self._clock, start=not settings.attach_replica)
+        self._process = DataProcess(
+            state.replica, self._clock, start=not settings.attach_replica, volumes=_volumes(settings)
+        )
         self._engine = EngineClient(str(self._process.control))
         self._board = Board(NodeName(settings.node_name))
         files, runner = LocalFiles(), LocalRunner()
@@ -106,7 +112,9 @@ class Satellite:
             nbd_socket=str(self._process.nbd),
             facts={"node": settings.node_name, "uname": platform.node()},
             kernel=self._kernel,
+            devices=LocalBlockDevices(lambda: self._process.devices, settings.links),
         )
+        self._host = host
         self._loop = Loop(host, self._board, self._clock, self._files)
         self._devices = Devices(host)
         self._reports = ErrorReports(instance)
@@ -151,7 +159,8 @@ class Satellite:
 
     def _able(self) -> Capabilities:
         kernel = self._kernel.facts if self._kernel is not None else NO_KERNEL
-        return capabilities(kernel, self._runner.path_of)
+        assert self._host.devices is not None
+        return capabilities(kernel, self._runner.path_of, self._host.devices.usable())
 
     async def _listen(self) -> asyncio.Server:
         context = self._tls()
@@ -232,6 +241,11 @@ class Satellite:
         level = logging.getLevelName(logging.getLogger().getEffectiveLevel())
         folder = str(self._settings.config.parent) if self._settings.config is not None else ""
         return {"level": level, "bind": bind, "port": port, "folder": folder}
+
+
+def _volumes(settings: Settings) -> str:
+    """Only where it can be mounted: without root a data process that is told to would not start."""
+    return settings.volumes if os.geteuid() == 0 and Path(_FUSE).exists() else ""
 
 
 def _kernel(settings: Settings, runner: LocalRunner, files: LocalFiles, clock: Clock) -> KernelDrbd | None:

@@ -26,8 +26,12 @@ _log = logging.getLogger(__name__)
 class DataProcess:
     """The data process that keeps its state in `folder`."""
 
-    def __init__(self, folder: Path, clock: Clock, *, start: bool) -> None:
+    def __init__(self, folder: Path, clock: Clock, *, start: bool, volumes: str = "") -> None:
+        """`volumes`: where it shall show volumes as files when it is started here; empty: nowhere."""
         self._folder = folder
+        self._wish = volumes
+        self.devices = ""
+        """Where the one that runs has files for block devices; empty: nowhere, or it does not answer."""
         self._clock = clock
         self._start = start
         self._poll: Callable[[], int | None] = lambda: None
@@ -44,7 +48,8 @@ class DataProcess:
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             end = log_path.stat().st_size if log_path.exists() else 0
-            self._poll = start_detached([*_command(), "--state-dir", str(self._folder)], log_path)
+            words = ["--volumes", self._wish] if self._wish else []
+            self._poll = start_detached([*_command(), "--state-dir", str(self._folder), *words], log_path)
         except OSError as error:
             return f"the data process cannot be started: {error}"
         _log.info("data process started, state in %s", self._folder)
@@ -70,10 +75,13 @@ class DataProcess:
 
     async def _alive(self) -> bool:
         if not self.control.exists():
+            self.devices = ""
             return False
         client = EngineClient(str(self.control), timeout_s=5.0)
         try:
-            return await client.alive() is not None
+            reply = await client.alive()
+            self.devices = str((reply.result or {}).get("devices", "")) if reply is not None else ""
+            return reply is not None
         finally:
             await client.close()
 

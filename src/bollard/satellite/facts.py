@@ -1,12 +1,12 @@
 """What this node can do and is, found once at start: the capabilities that the controller is told."""
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 import bollard
-from bollard.domain.layers import LayerKind, ProviderKind, ReplicationKind
+from bollard.domain.layers import AttachWay, LayerKind, ProviderKind, ReplicationKind
 from bollard.domain.seen import Capabilities
 from bollard.satellite.drivers import DEVICE_LAYERS, LAYERS, PROVIDERS
 from bollard.satellite.host.base import KernelFacts
@@ -16,15 +16,19 @@ from bollard.wire.version import SATELLITE_FEATURES
 
 __all__ = ["NO_KERNEL", "capabilities"]
 
+NO_WAY: Final[Mapping[AttachWay, str]] = {}
 NO_KERNEL: Final = KernelFacts(reason="The satellite was not told to use the kernel's DRBD.")
 
 
 def capabilities(
-    kernel: KernelFacts = NO_KERNEL, find: Callable[[str], str | None] = lambda _: None
+    kernel: KernelFacts = NO_KERNEL,
+    find: Callable[[str], str | None] = lambda _: None,
+    attach: Mapping[AttachWay, str] = NO_WAY,
 ) -> Capabilities:
     """By name; what is missing says why.
 
-    `kernel` is what was found of the kernel's DRBD, `find` gives the path of a program that is installed.
+    `kernel` is what was found of the kernel's DRBD, `find` gives the path of a program that is installed,
+    `attach` the ways to block devices, the best first, with the reasons against them.
     """
     no_providers = {
         str(kind): reasons
@@ -52,6 +56,8 @@ def capabilities(
         platform="linux",
         os_variant=_os_variant(Path("/etc/os-release")),
         digests=DIGESTS,
+        attach=next((way for way, reason in attach.items() if not reason), ""),
+        attach_reasons={str(way): reason for way, reason in attach.items() if reason},
     )
 
 

@@ -16,10 +16,12 @@ from bollard.domain.steps import ConfigureReplication, ExportPlain, RemoveBackin
 from bollard.domain.targets import Target, TargetDelta, TargetResource
 from bollard.planning.diff import diff, fingerprint, finished
 from bollard.satellite.apply import apply
+from bollard.satellite.attaching import RETRY_S, Attaching
 from bollard.satellite.board import Board
 from bollard.satellite.engine_watch import EngineWatch
 from bollard.satellite.files import FileKeeper, NoFiles
 from bollard.satellite.host.base import Host, HostError
+from bollard.satellite.idling import Idling
 from bollard.satellite.keyed import KeyedWork
 from bollard.satellite.looking import Looking
 from bollard.satellite.lost_disks import LostDisks
@@ -59,6 +61,8 @@ class Loop:
         self._looking = Looking(host, self._wishes, self._engine, self._lost)
         self._rekeying = Rekeying(host)
         self._verifying = Verifying(host.engine)
+        self._idling = Idling(host, clock)
+        self._attaching = Attaching(host, self._idling)
         self._standstill = Standstill(host, lambda: self._wishes.pools)
         self._work = KeyedWork(self._guarded)
         self._applied: dict[Key, str] = {}
@@ -71,7 +75,7 @@ class Loop:
 
     async def run(self) -> None:
         """Until cancelled; passes that run are cut."""
-        watches = [self._pools.run(), self._engine.run(), self._survey()]
+        watches = [self._pools.run(), self._engine.run(), self._survey(), self._idling.run()]
         if self._host.kernel is not None:
             watches.append(self._host.kernel.run(self._kernel_changed))
         jobs = [asyncio.create_task(job) for job in watches]
@@ -116,6 +120,7 @@ class Loop:
     def _engine_changed(self, key: Key | None) -> None:
         if key is None:
             self._applied.clear()
+            self._attaching.engine_changed()
         for one in [key] if key is not None else self._wishes.keys():
             self._wake(one, RETRY_MIN_S if one in self._failures else EVENTS_S)
 
@@ -142,6 +147,10 @@ class Loop:
                     _log.warning("the data process cannot be asked yet: %s", error.cause or error.message)
                 self._surveyed = True
                 self._unseen = set(self._wishes.resources)
+            try:
+                await self._attaching.sweep()
+            except HostError as error:
+                _log.warning("dead block devices are not cleared away: %s", error.cause)
             for key in self._wishes.keys():  # noqa: SIM118  # not a mapping
                 self._wake(key)
             left = leftovers(backings, self._wishes.volume_uuids())
@@ -192,6 +201,7 @@ class Loop:
             if not steps or steps == done:
                 await self._verifying.advance(target, sight.status)
                 await self._standstill.advance(key, target)
+                await self._attaching.advance(key, target, sight)
                 rekeyed = await self._rekeyed(target, sight)
                 return sight, bool(steps), rekeyed or sight.problem or (problem if steps else None)
             changed, problem = False, None
@@ -248,6 +258,7 @@ class Loop:
                     revision=revision,
                     settled=not left and problem is None,
                     nbd_socket=self._host.nbd_socket,
+                    attached=self._attaching.seen(key),
                     verify=self._verifying.seen(target, sight.status),
                     snapshot=self._standstill.seen(target),
                     problem=problem,
@@ -271,6 +282,8 @@ class Loop:
         moves = sight.status is not None and busy(sight.status)
         if moves or self._verifying.pending(target, sight.status):
             self._wake(key, PROGRESS_S)
+        elif self._attaching.seen(key).problems:
+            self._wake(key, RETRY_S)
 
     def _seen(self, key: Key | None) -> None:
         if key is not None:

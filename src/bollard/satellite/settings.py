@@ -18,6 +18,8 @@ __all__ = ["Settings", "SettingsError", "parse"]
 
 DEFAULT_STATE: Final = "/var/lib/bollard/satellite"
 DEFAULT_DRBD_DIR: Final = "/var/lib/bollard/drbd.d"
+DEFAULT_VOLUMES: Final = "/run/bollard/volumes"
+DEFAULT_LINKS: Final = "/dev/drbd/by-res"
 DEFAULT_TOKEN: Final = "/var/lib/linstor.d/auth.json"  # noqa: S105  # a path; CloudStack looks there
 _KEYS: Final = {
     "node_name": str,
@@ -28,6 +30,8 @@ _KEYS: Final = {
     "attach_replica": bool,
     "drbd_dir": str,
     "load_modules": bool,
+    "volumes": str,
+    "links": str,
     "log_level": str,
     "allow_ext_files": list,
     "token_path": str,
@@ -51,6 +55,10 @@ class Settings(msgspec.Struct, frozen=True):
     """Of the resource files for the kernel's DRBD."""
     load_modules: bool = False
     """Load kernel modules that are there and not loaded."""
+    volumes: str = ""
+    """Where a data process that the satellite starts shows its volumes as files; empty: nowhere."""
+    links: str = ""
+    """The folder of paths by resource and volume number to block devices; empty: none are made."""
     log_level: str = "info"
     allow_ext_files: tuple[str, ...] = ()
     """Folders in which external files may be written."""
@@ -90,6 +98,9 @@ def parse(argv: list[str]) -> Settings:
     token = _token(values)
     values["allow_ext_files"] = _folders(values.get("allow_ext_files", ()))
     values["token_path"] = Path(values.get("token_path", DEFAULT_TOKEN))
+    if values["state_dir"] == Path(DEFAULT_STATE):
+        # Others are tests and second satellites on one machine: they say what they may use of it.
+        values = {"volumes": DEFAULT_VOLUMES, "links": DEFAULT_LINKS} | values
     if not 0 <= values.get("port", 0) < 1 << 16:
         raise SettingsError(f"{values['port']} is no port: 0 to 65535")
     return Settings(**values | {"token": token, "joining": command == "join", "leaving": command == "leave"})
@@ -134,6 +145,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--load-modules", action="store_true", default=None, help="load kernel modules that are not loaded"
+    )
+    parser.add_argument(
+        "--volumes",
+        metavar="DIR",
+        help="where a data process that this starts shows volumes as files, which become block devices; "
+        f"default: {DEFAULT_VOLUMES}, nowhere with another state folder",
+    )
+    parser.add_argument(
+        "--links",
+        metavar="DIR",
+        help="folder of paths RESOURCE/NUMBER to those block devices; "
+        f"default: {DEFAULT_LINKS}, none with another state folder",
     )
     parser.add_argument(
         "--allow-ext-files",

@@ -1,6 +1,7 @@
 """From what drivers saw of one resource name to the diff's input and to the report. Pure."""
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -16,7 +17,7 @@ from bollard.satellite.host.base import BackingSeen, SnapshotSeen
 from bollard.satellite.tools.drbd_status import DeviceStatus, ResourceStatus, seen_peers, suspended
 from bollard.wire.engine import Kind, ResourceSpec
 
-__all__ = ["NOTHING", "Sight", "export_uri", "local_of", "problem_of", "seen_of"]
+__all__ = ["NOTHING", "NOT_ATTACHED", "Attached", "Sight", "export_uri", "local_of", "problem_of", "seen_of"]
 
 _UNKNOWN = Uuid("unknown")
 
@@ -42,6 +43,25 @@ class Sight(msgspec.Struct, frozen=True):
 
 
 NOTHING = Sight()
+
+
+class Attached(msgspec.Struct, frozen=True):
+    """The block devices of volumes of one resource that the data process serves, by number."""
+
+    paths: Mapping[int, str] = {}
+    problems: Mapping[int, Problem] = {}
+    """Why there is none where there should be one, or one that should not be there."""
+
+
+NOT_ATTACHED = Attached()
+
+
+class _Way(NamedTuple):
+    """To a volume, for its users."""
+
+    device_path: str = ""
+    nbd_uri: str = ""
+    problem: Problem | None = None
 
 
 def local_of(name: ResourceName, sight: Sight, fingerprint: str) -> Local:
@@ -85,6 +105,7 @@ def seen_of(
     revision: int,
     settled: bool,
     nbd_socket: str,
+    attached: Attached = NOT_ATTACHED,
     verify: SeenVerify | None = None,
     snapshot: SeenSnapshot | None = None,
     problem: Problem | None = None,
@@ -104,7 +125,7 @@ def seen_of(
         may_promote=sight.may_promote and status is not None,
         suspended=suspended(status) if status is not None else "",
         volumes=tuple(
-            _volume(target, volume, backings, devices, _device_path(target, volume, sight, nbd_socket))
+            _volume(target, volume, backings, devices, _way(target, volume, sight, nbd_socket, attached))
             for volume in target.volumes
         ),
         peers=seen_peers(status) if status is not None else (),
@@ -120,7 +141,7 @@ def _volume(
     volume: TargetVolume,
     backings: Mapping[Uuid, BackingSeen],
     devices: Mapping[int, DeviceStatus],
-    served_as: str,
+    way: _Way,
 ) -> SeenVolume:
     backing = backings.get(volume.uuid)
     device = devices.get(volume.number)
@@ -128,20 +149,22 @@ def _volume(
         disk_state = "Created" if backing is not None and backing.local.complete else "DUnknown"
     else:
         disk_state = device.disk_state if device is not None else "DUnknown"
-    device_path = served_as if device is not None else ""
+    if device is None:
+        way = _Way()
     size_kib = device.size if device is not None else 0
     if target.replication is None and volume.device and backing is not None and _usable(volume, backing):
-        device_path = backing.top
+        way = _Way(backing.top)
         size_kib = backing.local.layers[-1].size_kib if backing.layers else backing.local.size_kib
     return SeenVolume(
         number=volume.number,
-        device_path=device_path,
+        device_path=way.device_path,
+        nbd_uri=way.nbd_uri,
         backing_path=backing.path if backing is not None else "",
         size_kib=size_kib,
         allocated_kib=backing.allocated_kib if backing is not None else 0,
         disk_state=disk_state,
         quorum=device.quorum if device is not None else True,
-        problem=backing.problem if backing is not None else None,
+        problem=(backing.problem if backing is not None else None) or way.problem,
     )
 
 
@@ -150,10 +173,14 @@ def _usable(volume: TargetVolume, backing: BackingSeen) -> bool:
     return backing.local.active and len(backing.layers) == len(volume.layers)
 
 
-def _device_path(target: TargetResource, volume: TargetVolume, sight: Sight, nbd_socket: str) -> str:
-    if sight.kind is ReplicationKind.USER:
-        return export_uri(target.name, volume.number, nbd_socket)
-    return f"/dev/drbd{volume.minor}"
+def _way(
+    target: TargetResource, volume: TargetVolume, sight: Sight, nbd_socket: str, attached: Attached
+) -> _Way:
+    if sight.kind is not ReplicationKind.USER:
+        return _Way(f"/dev/drbd{volume.minor}")
+    uri = export_uri(target.name, volume.number, nbd_socket)
+    path = attached.paths.get(volume.number, uri)
+    return _Way(path, uri, attached.problems.get(volume.number))
 
 
 def problem_of(stone: Tombstone, problem: Problem, revision: int) -> SeenResource:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from bollard.satellite.host.base import HostError
+from bollard.sim.device_use import DeviceUse
 from bollard.sim.files import Disk, Metadata, Pause
 from bollard.sim.standstill import SimFreezes
 from bollard.wire import engine as wire
@@ -69,6 +70,7 @@ class SimEngine:
         self._numbers = itertools.count()
         self._syncs: dict[tuple[str, int], asyncio.TimerHandle] = {}
         self.primaries: set[str] = set()
+        self.device_use = DeviceUse(lambda name, primary: self.promote(name, primary=primary))
         self._verifies: dict[tuple[str, int], int] = {}
         self._told: dict[str, Any] = {}
         mesh.lives += 1
@@ -175,6 +177,13 @@ class SimEngine:
             self.primaries.discard(name)
         self.mesh.changed(name)
         return True
+
+    def device_bytes(self, name: str, number: int) -> int:
+        """How large a block device of a volume is; 0 when there is no such volume."""
+        spec = self.specs.get(name)
+        if spec is None or all(volume.number != number for volume in spec.volumes):
+            return 0
+        return self._size(spec, number)
 
     def connected(self, spec: ResourceSpec, peer: wire.PeerSpec) -> bool:
         """Whether both ends have each other's newest configuration and the network lets them talk."""
@@ -303,6 +312,9 @@ class SimEngine:
                 self._named(name)
                 result = self._freezes.state(name, token)
                 return self._freezes.thaw(name, token), result
+            case wire.ReleaseDevice():
+                self._named(request.name)
+                return self.device_use.release(request.name, request.volume, request.ops)
             case wire.Verify(name=name, volume=number):
                 self._named(name)
                 self._verifies[name, number] = self._verifies.get((name, number), 0) + 1
@@ -438,6 +450,7 @@ class SimEngine:
                     "client": volume.backing is None,
                     "quorum": quorum,
                     "size": self._size(spec, volume.number) >> 10,
+                    "open": spec.name in self.primaries,
                 }
                 for volume in spec.volumes
             ],

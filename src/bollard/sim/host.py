@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from bollard.domain.ports import Clock
 from bollard.satellite.host.base import Cmd, Done, Host, HostError
+from bollard.sim.devices import SimBlockDevices
 from bollard.sim.engine import Mesh, SimEngine
 from bollard.sim.files import Disk, SimFiles
 from bollard.sim.lvm import SimLvm
@@ -71,6 +72,8 @@ class SimMachine:
         """Its programs: none before it has a volume group."""
         self.zfs = SimZfs(self.disk, pause)
         """Likewise, before it has a zpool."""
+        self.devices: SimBlockDevices | None = None
+        """Block devices of served volumes: none before `can_attach`."""
         self.start_engine()
 
     def start_engine(self) -> None:
@@ -83,6 +86,12 @@ class SimMachine:
         if self.engine is not None:
             engine, self.engine = self.engine, None
             engine.stop()
+
+    def can_attach(self) -> SimBlockDevices:
+        """Its kernel can make block devices of volumes from now on."""
+        if self.devices is None:
+            self.devices = SimBlockDevices(lambda: self.engine, self._pause)
+        return self.devices
 
     def in_use(self) -> bool:
         """Whether some volume is open here."""
@@ -102,6 +111,7 @@ class SimMachine:
             engine=_EngineDoor(self),
             nbd_socket=f"/run/{self.node}/nbd.sock",
             facts={"node": self.node},
+            devices=self.devices,
         )
 
 

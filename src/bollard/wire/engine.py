@@ -30,6 +30,7 @@ __all__ = [
     "Outdate",
     "PeerSpec",
     "Primary",
+    "ReleaseDevice",
     "Remove",
     "Reply",
     "Request",
@@ -71,6 +72,7 @@ CAPABILITIES: Final = (
     "diskless",
     "quorum",
     "freeze",
+    "devices",
 )
 
 
@@ -298,6 +300,17 @@ class ResumeIo(_Request, frozen=True, tag="resume-io"):
     token: str = ""
 
 
+class ReleaseDevice(_Request, frozen=True, tag="release-device"):
+    """Close what the block device of a volume has open, unless it was used since `ops` was read (-1: look).
+
+    Only for a device that nobody uses. Changed: it was closed now. Result: {"open", "ops"} as it is then.
+    """
+
+    name: str
+    volume: int
+    ops: int = -1
+
+
 class Shutdown(_Request, frozen=True, tag="shutdown"):
     """Stop the whole data process cleanly, as SIGTERM does."""
 
@@ -323,6 +336,7 @@ Request = (
     | NewCurrentUuid
     | SuspendIo
     | ResumeIo
+    | ReleaseDevice
     | Shutdown
 )
 

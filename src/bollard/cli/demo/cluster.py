@@ -35,7 +35,7 @@ class ClusterView:
     def device(self, node: str) -> tuple[str, str]:
         """NBD address and export name of volume 0 on a node."""
         volumes = self.resources()[node].get("volumes", [])
-        uri = urlsplit(volumes[0].get("device_path", "") if volumes else "")
+        uri = urlsplit(volumes[0].get("nbd_uri", "") if volumes else "")
         socket_path = parse_qs(uri.query).get("socket", [""])[0]
         if not uri.scheme.startswith("nbd") or not socket_path:
             raise DemoError(f"No NBD device is reported for {self._resource} on {node}")

@@ -36,8 +36,10 @@ class NodeProcess(msgspec.Struct):
 class Servers:
     """Starts and stops everything below one folder. Loopback only."""
 
-    def __init__(self, root: Path, node_names: tuple[str, ...]) -> None:
+    def __init__(self, root: Path, node_names: tuple[str, ...], *, attach: bool = False) -> None:
+        """`attach`: volumes become block devices of this machine, where it can make them."""
         self.root = root
+        self._attach = attach
         self.logs = root / "logs"
         self._controller: subprocess.Popen[bytes] | None = None
         net = _free_net(len(node_names))
@@ -71,6 +73,9 @@ class Servers:
         node.pool_dir.mkdir(parents=True, exist_ok=True)
         argv = ["--node-name", name, "--bind", node.address, "--port", str(_SATELLITE_PORT)]
         argv += ["--state-dir", str(node.state_dir)]
+        if self._attach:
+            argv += ["--volumes", str(self.root / name / "volumes")]
+            argv += ["--links", str(self.root / name / "by-res")]
         node.process = self._spawn("bollard.satellite.app", argv, name)
         process = node.process
         self._until(lambda: _accepts(node.address, _SATELLITE_PORT), process, f"satellite {name}")

@@ -52,6 +52,7 @@ ROWS: tuple[P, ...] = (
     P("Cache/Metasize", K.REGEX, "c n rd vd", r"^100%|[0-9]{1,2}([.][0-9]*)?%|[1-9][0-9]{2,}$", "12288"),
     P("Cache/OpMode", K.SYMBOL, "c n rd vd", "writeback writethrough passthrough", "writethrough"),
     P("Cache/Policy", K.SYMBOL, "c n rd vd", "mq smq cleaner", "smq"),
+    P("Bollard/Attach", K.SYMBOL, "c n rd", "auto none loop", "auto"),
     P("Bollard/DrbdImplementation", K.SYMBOL, "c rd", "auto user drbd9 drbd84", "auto"),
     P("Clone/BalanceAfterClone", K.TRUTH, "c rd", "", ""),
     P("Clone/DdBlocksize", K.REGEX, "c rd spd", "[1-9][0-9]*(k|K|M|G)?", "64k"),

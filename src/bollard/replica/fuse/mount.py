@@ -15,6 +15,7 @@ _MS_NOSUID: Final = 2
 _MS_NODEV: Final = 4
 _MS_NOEXEC: Final = 8
 _MNT_DETACH: Final = 2
+_PR_SET_IO_FLUSHER: Final = 57
 _DEVICE: Final = "/dev/fuse"
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -42,6 +43,9 @@ def mount(folder: Path) -> int:
         code = ctypes.get_errno()
         os.close(fd)
         raise _refused(folder, code, os.strerror(code))
+    # Memory that we ask for while the kernel writes through us must not wait for what it writes. Needs a
+    # capability; without it all works as long as memory does not run out.
+    _libc.prctl(_PR_SET_IO_FLUSHER, 1, 0, 0, 0)
     return fd
 
 

@@ -4,6 +4,7 @@ As with a DRBD device, opening makes a replicated volume Primary and the last cl
 """
 
 import errno
+import hashlib
 import logging
 import os
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from bollard.replica.disk import Buffer
-from bollard.replica.export import OWNED_BYTES, Exports, Volume, Writing
+from bollard.replica.export import DEVICES, OWNED_BYTES, Exports, Volume, Writing
 from bollard.replica.fuse import wire
 from bollard.replica.fuse.mount import MAX_IO_BYTES, mount, unmount
 from bollard.replica.fuse.wire import Attributes, Opcode
@@ -20,6 +21,7 @@ from bollard.replica.loop import READ, Loop
 __all__ = ["FuseServer"]
 
 _ROOT: Final = 1
+_DEVICES: Final = DEVICES.rstrip("/")
 _ROUND: Final = 64
 _PUNCH: Final = 0x02
 _ZERO_RANGE: Final = 0x10
@@ -38,8 +40,11 @@ class FuseServer:
         self._loop = loop
         self._exports = exports
         self._folder = folder
+        self.devices = f"{_DEVICES}-{hashlib.blake2b(bytes(folder.absolute()), digest_size=6).hexdigest()}"
+        """The folder in it for block devices: its name is its own, so that a device tells whose it is."""
         self._names: dict[int, str] = {_ROOT: ""}
-        self._nodes: dict[str, int] = {"": _ROOT}
+        self._nodes: dict[str, tuple[int, Volume | None]] = {"": (_ROOT, None)}
+        self._node_count = _ROOT
         self._open: dict[int, Volume] = {}
         self._handles = 0
         self._buffer = bytearray(MAX_IO_BYTES + wire.HEADER_BYTES + 4096)
@@ -138,21 +143,23 @@ class FuseServer:
 
     # -- names
 
-    def _node(self, name: str) -> int:
-        node = self._nodes.get(name)
-        if node is None:
-            node = self._nodes[name] = len(self._nodes) + 1
+    def _node(self, name: str, volume: Volume | None = None) -> int:
+        """Another volume under a name is another file: what was attached to the old one does not reach it."""
+        node, known = self._nodes.get(name, (0, None))
+        if not node or known is not volume:
+            self._names.pop(node, None)
+            self._node_count += 1
+            node = self._node_count
+            self._nodes[name] = node, volume
             self._names[node] = name
         return node
 
     def _attributes(self, name: str) -> Attributes | None:
         """Of `` (the root), `RESOURCE` or `RESOURCE/NUMBER`; None when there is no such thing now."""
-        if "/" in name:
-            volume = self._exports.find(name)
-            if volume is None:
-                return None
-            return Attributes(self._node(name), volume.size_bytes, volume.read_only)
-        if name and not any(known.startswith(name + "/") for known, _ in self._exports):
+        volume = self._exports.exact(name)
+        if volume is not None:
+            return Attributes(self._node(name, volume), volume.size_bytes, volume.read_only)
+        if name and not self._exports.within(name):
             return None
         return Attributes(self._node(name), None)
 
@@ -165,6 +172,10 @@ class FuseServer:
     def _lookup(self, head: wire.Header, body: memoryview) -> None:
         word = bytes(body).split(b"\0", 1)[0].decode("utf-8", "replace")
         folder = self._names.get(head.node, "")
+        if not folder and word == _DEVICES:
+            word = ""
+        elif not folder and word == self.devices:
+            word = _DEVICES
         found = self._attributes(f"{folder}/{word}" if folder else word)
         if found is None:
             self._refuse(head.unique, errno.ENOENT)
@@ -174,7 +185,7 @@ class FuseServer:
     def _getattr(self, head: wire.Header, _body: memoryview) -> None:
         name = self._names.get(head.node)
         found = self._attributes(name) if name is not None else None
-        if found is None:
+        if found is None or found.node != head.node:
             self._refuse(head.unique, errno.ESTALE)
         else:
             self._answer(head.unique, wire.attr_out(found))
@@ -203,7 +214,7 @@ class FuseServer:
 
     def _open_file(self, head: wire.Header, _body: memoryview) -> None:
         name = self._names.get(head.node, "")
-        volume = self._exports.find(name) if "/" in name else None  # else it is a folder
+        volume = self._exports.exact(name)
         if volume is None:
             self._refuse(head.unique, errno.ENOENT)
             return

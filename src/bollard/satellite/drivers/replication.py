@@ -11,6 +11,7 @@ from bollard.domain.layers import LayerKind, ReplicationKind
 from bollard.domain.steps import CreateMetadata, ResizeReplication
 from bollard.domain.targets import TargetResource
 from bollard.domain.units import KIB
+from bollard.satellite.host import attachments
 from bollard.satellite.host.base import BackingSeen, Freeze, Host, HostError
 from bollard.satellite.host.running import Running
 from bollard.satellite.host.spec import spec_of
@@ -60,6 +61,8 @@ class Replication:
         host: Host,
     ) -> bool:
         spec = spec_of(target, backings, paths, node_name=host.facts.get("node", ""))
+        # A volume that goes away takes the data of those with it who have its block device open.
+        await attachments.detach_all(host, target.name, keep={volume.number for volume in spec.volumes})
         return (await host.engine.ask(Configure(resource=spec))).changed
 
     async def grow(self, step: ResizeReplication, name: str, host: Host) -> bool:
@@ -74,6 +77,7 @@ class Replication:
         return reply.changed
 
     async def close(self, name: str, host: Host) -> bool:
+        await attachments.detach_all(host, name)
         return (await host.engine.ask(Remove(name=name))).changed
 
     async def observe(self, host: Host, name: str = "") -> tuple[Running, ...]:

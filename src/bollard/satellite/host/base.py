@@ -11,7 +11,7 @@ import msgspec
 
 from bollard.domain.errors import DomainError, Subject
 from bollard.domain.ids import Uuid
-from bollard.domain.layers import LayerKind, ReplicationKind
+from bollard.domain.layers import AttachWay, LayerKind, ReplicationKind
 from bollard.domain.local import LocalBacking, LocalSnapshot
 from bollard.domain.seen import Problem
 from bollard.satellite.host.shared import Shared
@@ -20,7 +20,9 @@ from bollard.wire.engine import Event, Reply, Request
 
 __all__ = [
     "BackingSeen",
+    "BlockDevices",
     "Cmd",
+    "DeviceSeen",
     "Done",
     "Engine",
     "FileSeen",
@@ -321,6 +323,49 @@ class Kernel(Protocol):
         """Run one of DRBD's tools; what is known of the resource `name` is asked anew after it. HostError."""
 
 
+class DeviceSeen(msgspec.Struct, frozen=True):
+    """The block device of a volume that the data process serves."""
+
+    path: str
+    resource: str
+    number: int
+    way: AttachWay
+    size_bytes: int
+    alive: bool = True
+    """False: what it stood on is gone or another now, only errors come from it."""
+
+
+class BlockDevices(Protocol):
+    """Block devices on volumes of the data process. Those of other satellites are never seen.
+
+    Methods raise HostError when the system refuses.
+    """
+
+    def usable(self) -> Mapping[AttachWay, str]:
+        """Every way, the best first; why it cannot be used here, empty when it can."""
+
+    async def seen(self, resource: str = "") -> tuple[DeviceSeen, ...]:
+        """All, or those of the resource of exactly this name."""
+
+    async def attach(self, resource: str, number: int, minor: int, way: AttachWay) -> DeviceSeen:
+        """Make a device, with a number made of `minor` where that is free. It does not open the volume."""
+
+    async def detach(self, device: DeviceSeen) -> None:
+        """Take it away; one that is gone is no mistake. HostError `busy` names its users; nothing is done."""
+
+    async def forget(self, device: DeviceSeen) -> None:
+        """Take a dead one away: now, or as soon as its last user goes."""
+
+    async def follow(self, device: DeviceSeen) -> None:
+        """Let it take its volume's present size."""
+
+    async def unused(self, devices: tuple[DeviceSeen, ...]) -> tuple[DeviceSeen, ...]:
+        """Those that nobody has open, by any name. Who went a moment ago may still count as a user."""
+
+    async def publish(self, device: DeviceSeen) -> None:
+        """Let the paths by name lead to it, where no other program keeps them."""
+
+
 @dataclass(frozen=True)
 class Host:
     """One machine."""
@@ -336,3 +381,5 @@ class Host:
     """Looks at the whole machine that many passes share, and locks."""
     kernel: Kernel | None = None
     """None: this satellite leaves the kernel's DRBD alone."""
+    devices: BlockDevices | None = None
+    """None: volumes of the data process are not made block devices."""

@@ -111,6 +111,10 @@ class NodeView(msgspec.Struct, frozen=True, omit_defaults=True):
     """Ours: when the node last reported, ms since the epoch; the age of what is shown of it."""
     leftovers: tuple[str, ...] = ()
     """Ours: storage on the node that carries our mark and that nothing names, as `POOL:PATH`."""
+    attach: str = ""
+    """Ours: how volumes of the data process become block devices on the node; empty: they do not."""
+    attach_reasons: dict[str, str] = {}
+    """Ours: why other ways of attaching cannot be gone there, by way."""
 
 
 _FLAGS: dict[NodePhase, tuple[str, ...]] = {
@@ -158,6 +162,8 @@ def node_view(node: Node, seen: NodeSeen, evicted_at_ms: int | None = None) -> N
         eviction_timestamp=evicted_at_ms or node.eviction_timestamp_ms,
         platform=able.platform if able else "",
         os_variant=able.os_variant if able else "",
+        attach=able.attach if able else "",
+        attach_reasons=able.attach_reasons if able else {},
         connection_message=seen.message,
         heard_at=seen.heard_ms or None,
         leftovers=seen.leftovers,

@@ -136,6 +136,8 @@ class VolumeView(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     layer_data_list: tuple[VolumeLayer, ...] = ()
     uuid: str = ""
     reports: tuple[ApiCallRc, ...] = ()
+    nbd_uri: str = ""
+    """Ours: where the data process serves the volume, whether it is a block device too or not."""
 
 
 class Freshness(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -414,6 +416,7 @@ def _volume(picture: Picture, stack: tuple[LayerKind, ...], piece: _Piece) -> Vo
         storage_pool_name=volume.pool,
         provider_kind=picture.providers.get(volume.pool, ""),
         device_path=seen.device_path if seen and active else "",
+        nbd_uri=seen.nbd_uri if seen and active else "",
         usable_size_kib=piece.size_kib,
         props=volume.props,
         state=_volume_state(picture, seen) if seen and picture.current else None,
