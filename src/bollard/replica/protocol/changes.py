@@ -77,6 +77,8 @@ class Changes(Rules):
         change = self.change_of(tx)
         if change.conn == ConnState.CONNECTED:
             return self._check_connect(tx)
+        if change.conn == ConnState.DISCONNECTING:
+            return self._check_leave(tx)
         if change.role == Role.PRIMARY:
             return self._check_promote(tx)
         if change.conn in (ReplState.VERIFY_S, ReplState.VERIFY_T):
@@ -98,6 +100,14 @@ class Changes(Rules):
         self.r.agree.send_handshake(peer)
         self.core.after(0.0, lambda: self.r.agree.maybe_judge(peer))
         return tx.own
+
+    def _check_leave(self, tx: Transaction) -> Vote:
+        """Who leaves this Primary says that its data will be old; without it we may be too few."""
+        peer = self.core.peers.get(tx.initiator)
+        if peer is None or tx.prepare.target_node_id not in (self.core.node_id, ANY_NODE):
+            return Vote.YES
+        lost = self.r.membership.lost_without([peer], disk=DiskState.OUTDATED)
+        return Vote.YES if lost is None else Vote.NO
 
     def _check_promote(self, tx: Transaction) -> Vote:
         if not self.core.options.allow_two_primaries:

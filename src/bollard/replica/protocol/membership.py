@@ -2,9 +2,11 @@
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from bollard.replica.protocol import config
 from bollard.replica.protocol import quorum as q
-from bollard.replica.protocol.model import PeerDevice, Volume
+from bollard.replica.protocol.model import Peer, PeerDevice, Volume
 from bollard.replica.protocol.states import DiskState, Role
 
 if TYPE_CHECKING:
@@ -50,6 +52,32 @@ class Membership:
             member=not self.core.members or bool(self.core.members >> peer.node_id & 1),
             quorum=bool(word is not None and word.quorum),
         )
+
+    def lost_without(self, leaving: list[Peer], *, disk: DiskState) -> Volume | None:
+        """A volume that this Primary may write now, but not once these peers are gone.
+
+        `disk` is what is known of theirs then, unless it is known to be worse already.
+        """
+        if self.core.role is not Role.PRIMARY or self.core.options.quorum == config.QUORUM_OFF:
+            return None
+        return next((v for v in self.core.volumes.values() if self._needs(v, leaving, disk)), None)
+
+    def _needs(self, volume: Volume, leaving: list[Peer], disk: DiskState) -> bool:
+        me = q.Self(
+            disk=volume.disk,
+            diskless=volume.config.diskless,
+            had_quorum=volume.had_quorum,
+            restored_alone=volume.restored_alone,
+        )
+        peers = []
+        for device in self.core.devices(volume):
+            peer = self._peer(device)
+            if device.peer in leaving and device.peer.connected:
+                worse = device.disk in (DiskState.INCONSISTENT, DiskState.OUTDATED)
+                known = device.disk if worse else disk
+                peer = msgspec.structs.replace(peer, connected=False, quorum=False, disk=known)
+            peers.append(peer)
+        return volume.quorum and not q.evaluate(me, tuple(peers), self._rules()).have
 
     def may_follow(self, device: PeerDevice) -> bool:
         """An UpToDate peer makes an Outdated disk good only if it belongs to those who have quorum."""

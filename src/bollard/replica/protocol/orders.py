@@ -5,14 +5,18 @@ from typing import TYPE_CHECKING
 
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import events as e
+from bollard.replica.protocol import packets as p
 from bollard.replica.protocol.config import QUORUM_OFF, ConfigError, Fencing, parse_options
 from bollard.replica.protocol.generations import restart_generation
 from bollard.replica.protocol.model import Peer, PeerDevice, Volume
 from bollard.replica.protocol.promotion import Refusal
-from bollard.replica.protocol.states import ConnState, DiskState, Role
+from bollard.replica.protocol.states import ConnState, DiskState, Role, StateChange, encode_change
+from bollard.replica.protocol.twopc import Transaction, Vote
 
 if TYPE_CHECKING:
     from bollard.replica.protocol.resource import Resource
+
+_VERSION = 124
 
 
 class Orders:
@@ -144,6 +148,11 @@ class Orders:
             why = f"volume {volume.number}: this Primary would lose its last good data; demote it first"
             self.r.answer(event.tag, a.Code.CONFLICT, why, number=-2)
             return
+        volume = self.r.membership.lost_without(peers, disk=DiskState.UNKNOWN)
+        if volume is not None and not event.force:
+            why = f"volume {volume.number}: this Primary would lose quorum; demote it first"
+            self.r.answer(event.tag, a.Code.CONFLICT, why, number=-25)
+            return
         changed = any(peer.cstate != ConnState.STAND_ALONE for peer in peers)
 
         def apart() -> None:
@@ -151,7 +160,35 @@ class Orders:
                 self.r.connector.leave(peer)
             self.r.answer(event.tag, changed=changed)
 
-        self._step_aside(peers, apart)
+        def go() -> None:
+            self._step_aside(peers, apart)
+
+        if event.force:
+            go()
+        else:
+            self._ask_primary(event.tag, peers, go)
+
+    def _ask_primary(self, tag: int, leaving: list[Peer], go: Callable[[], None]) -> None:
+        """A Primary that would lose quorum without us may refuse; `go` when it does not."""
+        core = self.core
+        primaries = [peer for peer in core.primary_peers() if peer in leaving]
+        if core.role is Role.PRIMARY or not primaries or core.options.quorum == QUORUM_OFF:
+            go()
+            return
+
+        def ended(vote: Vote, _tx: Transaction) -> None:
+            if vote is Vote.YES:
+                go()
+            elif vote is Vote.NO:
+                why = f"{primaries[0].config.name} is Primary and would lose quorum; demote it first"
+                self.r.answer(tag, a.Code.CONFLICT, why, number=-10)
+            else:
+                self.r.answer(tag, a.Code.BUSY, "the nodes were busy; try again", number=-19)
+
+        tid, me, target = self.r.twopc.prepare_fields(primaries[0].node_id)
+        mask, value = encode_change(StateChange(conn=int(ConnState.DISCONNECTING)), _VERSION)
+        if not self.r.twopc.start(p.TwoPcPrepare(tid, me, target, 0, mask, value), on_end=ended):
+            self.r.answer(tag, a.Code.BUSY, "another change is under way; try again", number=-19)
 
     def _left_without_data(self, leaving: list[Peer]) -> Volume | None:
         """A volume that this Primary reads from one of these peers, and from nobody else."""
