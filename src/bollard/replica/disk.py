@@ -26,6 +26,7 @@ _ZERO_RANGE: Final = 0x10
 _BLKGETSIZE64: Final = 0x80081272
 _BLKROGET: Final = 0x125E
 _INLINE_ZERO_BYTES: Final = 1 << 20
+_LONG_BYTES: Final = 64 << 10
 _ZERO_PIECE: Final = bytes(1 << 20)
 _UNSUPPORTED: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV})
 
@@ -107,9 +108,12 @@ class Backing:
     # -- data
 
     def read_now(self, offset: int, length: int) -> Buffer | None:
-        """The bytes if the page cache has them, None if a wait would be needed; raises OSError."""
+        """The bytes if the page cache has them, None if a wait would be needed; raises OSError.
+
+        Long ones are a view of memory that is used again when the view is gone.
+        """
         if self._nowait:
-            buffer = bytearray(length)
+            buffer = self._memory(length)
             try:
                 if os.preadv(self.fd, [buffer], offset, os.RWF_NOWAIT) == length:
                     return buffer
@@ -121,7 +125,14 @@ class Backing:
                 self._nowait = False
             else:
                 return None
+        if length >= _LONG_BYTES:
+            buffer = self._memory(length)
+            if os.preadv(self.fd, [buffer], offset) == length:
+                return buffer
         return self.read(offset, length)
+
+    def _memory(self, length: int) -> Buffer:
+        return memoryview(self._loop.spare.take(length)) if length >= _LONG_BYTES else bytearray(length)
 
     def read(self, offset: int, length: int) -> Buffer:
         """All the bytes, waiting for the disk; raises OSError (EIO when the backing is too short)."""

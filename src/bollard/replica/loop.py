@@ -14,6 +14,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from bollard.replica.spare import Spare
+
 __all__ = ["READ", "WRITE", "Loop", "PoolDone", "Timer"]
 
 READ: Final = select.EPOLLIN | select.EPOLLRDHUP
@@ -48,6 +50,7 @@ class Loop:
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self.now = now
+        self.spare = Spare()
         self.failures = 0
         self._epoll = select.epoll()
         self._handlers: dict[int, tuple[Callable[[int], None], Callable[[], None] | None]] = {}

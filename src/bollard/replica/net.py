@@ -171,7 +171,11 @@ class Links:
         out += buffers
         try:
             while out and conn.interest == READ:
-                drop_sent(out, conn.sock.sendmsg(out if len(out) <= _IOV_MAX else out[:_IOV_MAX]))
+                whole = len(out) <= _IOV_MAX
+                drop_sent(out, conn.sock.sendmsg(out if whole else out[:_IOV_MAX]))
+                if whole:
+                    # What is left did not fit.
+                    break
         except BlockingIOError:
             pass
         except OSError as error:
@@ -406,9 +410,11 @@ class Links:
         out = conn.out
         try:
             while out:
-                batch = out if len(out) <= _IOV_MAX else out[:_IOV_MAX]
-                sent = conn.sock.sendmsg(batch)
-                drop_sent(out, sent)
+                whole = len(out) <= _IOV_MAX
+                drop_sent(out, conn.sock.sendmsg(out if whole else out[:_IOV_MAX]))
+                if whole:
+                    # What is left did not fit.
+                    break
         except BlockingIOError:
             pass
         except OSError as error:

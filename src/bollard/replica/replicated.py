@@ -437,6 +437,8 @@ class ReplicatedResource:
 
     def link_up(self, peer: int, resolve_conflicts: bool) -> None:
         self.pump(e.LinkUp(peer, resolve_conflicts))
+        for channel in Channel:
+            self.core.reader(peer, channel).spare = self._loop.spare
 
     def link_down(self, peer: int, reason: str) -> None:
         self.pump(e.LinkDown(peer, reason))

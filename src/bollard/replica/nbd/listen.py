@@ -18,6 +18,8 @@ from bollard.replica.nbd.server import NbdConnection
 
 __all__ = ["ListenError", "NbdListener", "listen_tcp", "listen_unix"]
 
+_SEND_BYTES: Final = 1 << 20  # the kernel doubles it
+_SO_SNDBUFFORCE: Final = 32
 _BACKLOG: Final = 128
 _MAX_CONNECTIONS: Final = 1024
 _REST_S: Final = 0.5
@@ -71,6 +73,17 @@ def listen_tcp(host: str, port: int) -> socket.socket:
             cause = "this machine does not have that address"
         raise ListenError(error.errno, f"cannot listen on {host}:{port}: {cause}") from error
     return sock
+
+
+def _widen(sock: socket.socket) -> None:
+    """Room for long answers at once: a Unix socket has 208 KiB, and does not grow as TCP's do."""
+    for option in (_SO_SNDBUFFORCE, socket.SO_SNDBUF):
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, option, _SEND_BYTES)
+        except OSError:
+            # Beyond the system's limit only with CAP_NET_ADMIN: then as much as the limit allows.
+            continue
+        return
 
 
 def _answers(path: str) -> bool:
@@ -145,6 +158,8 @@ class NbdListener:
                 continue
             if sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            else:
+                _widen(sock)
             connection = NbdConnection(
                 self._loop,
                 sock,

@@ -5,7 +5,7 @@ from typing import Final
 
 from bollard.replica.disk import Buffer
 from bollard.replica.nbd import transmission
-from bollard.replica.nbd.stream import Stream
+from bollard.replica.nbd.stream import IOV_MAX, Stream
 from bollard.replica.output import drop_sent
 from bollard.wire import nbd as wire
 
@@ -65,8 +65,11 @@ class Outbox:
         """Sends as much as the stream takes now; raises OSError."""
         buffers = self.buffers
         while buffers:
+            count = len(buffers)
             sent = stream.send(buffers)
             if sent < 0:
                 break
             self.waiting_bytes -= sent
             drop_sent(buffers, sent)
+            if stream.fills and count <= IOV_MAX:
+                break

@@ -154,7 +154,7 @@ class NbdConnection:
             self._big_got += got
             if self._big_got == len(big):
                 self._big_done()
-            return True
+            return got == len(room) or not self._stream.fills
         self._end += got
         full = self._end == len(self._buffer)
         if self.volume is None:
@@ -285,7 +285,7 @@ class NbdConnection:
         """Gives a long payload memory of its own and takes what the buffer has of it."""
         start += _HEAD
         have = min(self._end - start, length)
-        self._big = bytearray(length)
+        self._big = self._loop.spare.take(length)
         self._big[:have] = self._view[start : start + have]
         self._big_got = have
         self._big_request = request

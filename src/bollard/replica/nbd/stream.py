@@ -9,9 +9,10 @@ from typing import Final, Protocol
 
 from bollard.replica.disk import Buffer
 
-__all__ = ["PlainStream", "Stream", "TlsStream"]
+__all__ = ["IOV_MAX", "PlainStream", "Stream", "TlsStream"]
 
-_IOV_MAX: Final = 512
+IOV_MAX: Final = 512
+"""So many buffers are given to the socket at once."""
 _TLS_RECORD: Final = 16 << 10
 
 
@@ -29,11 +30,17 @@ class Stream(Protocol):
         """Bytes were received that epoll no longer sees."""
         ...
 
+    @property
+    def fills(self) -> bool:
+        """Fewer bytes than asked for mean that the socket has no more, or no room for more."""
+        ...
+
 
 class PlainStream:
     """An ordinary socket."""
 
     pending = False
+    fills = True
 
     def __init__(self, sock: socket.socket) -> None:
         self._receive = sock.recv_into
@@ -47,13 +54,15 @@ class PlainStream:
 
     def send(self, buffers: list[Buffer]) -> int:
         try:
-            return self._send(buffers if len(buffers) <= _IOV_MAX else buffers[:_IOV_MAX])
+            return self._send(buffers if len(buffers) <= IOV_MAX else buffers[:IOV_MAX])
         except BlockingIOError:
             return -1
 
 
 class TlsStream:
     """TLS over a non-blocking socket; the handshake runs by itself inside the first reads and writes."""
+
+    fills = False
 
     def __init__(self, sock: ssl.SSLSocket) -> None:
         self._sock = sock
@@ -76,7 +85,7 @@ class TlsStream:
         if self._again is None:
             first = buffers[0]
             if len(first) < _TLS_RECORD and len(buffers) > 1:
-                self._again = b"".join(buffers[:_IOV_MAX])[: 4 * _TLS_RECORD]
+                self._again = b"".join(buffers[:IOV_MAX])[: 4 * _TLS_RECORD]
             else:
                 self._again = first
         try:

@@ -14,6 +14,7 @@ from bollard.replica.protocol.codec import HEADER, Accepted, accepted, check_len
 from bollard.replica.protocol.commands import CONNECTION_VOLUME, Channel, Cmd
 from bollard.replica.protocol.dialect import SETUP, Dialect
 from bollard.replica.protocol.errors import ProtocolError
+from bollard.replica.spare import Spare
 
 MAGIC_80: Final = 0x83740267
 MAGIC_95: Final = 0x835A
@@ -82,7 +83,7 @@ class FrameReader:
     buffer, so packets may be kept. After a ProtocolError the reader must be thrown away.
     """
 
-    __slots__ = ("_buffer", "_channel", "_dialect", "_end", "_large", "_specs", "_start")
+    __slots__ = ("_buffer", "_channel", "_dialect", "_end", "_large", "_specs", "_start", "spare")
 
     def __init__(self, *, channel: Channel | None = None, dialect: Dialect = SETUP) -> None:
         """`channel` given: packets that belong on the other connection are refused."""
@@ -90,6 +91,8 @@ class FrameReader:
         self._buffer = memoryview(bytearray(_FIRST_BYTES))
         self._start = self._end = 0
         self._large: _Large | None = None
+        self.spare: Spare | None = None
+        """Where memory for large frames comes from, if it is shared with others."""
         self.dialect = dialect
 
     @property
@@ -228,7 +231,9 @@ class FrameReader:
             self._start = end
             return volume, spec[3](self._buffer, begin, length, self._dialect)
         if length >= COPY_BELOW_BYTES:
-            self._large = large = _Large(volume, length, spec)
+            self._large = large = _Large(
+                volume, self.spare.take(length) if self.spare else bytearray(length), spec
+            )
             large.filled = self._end - begin
             large.view[: large.filled] = self._buffer[begin : self._end]
             self._start = self._end = 0
@@ -254,8 +259,8 @@ class _Large:
 
     __slots__ = ("filled", "spec", "view", "volume")
 
-    def __init__(self, volume: int, length: int, spec: Accepted) -> None:
+    def __init__(self, volume: int, memory: bytearray, spec: Accepted) -> None:
         self.volume = volume
-        self.view = memoryview(bytearray(length))
+        self.view = memoryview(memory)
         self.filled = 0
         self.spec = spec
