@@ -80,6 +80,10 @@ class Node(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", ta
                 return net_if
         return None
 
+    def address_on(self, net_if: str) -> str | None:
+        """That of the network interface of this name; None when there is none."""
+        return next((one.address for one in self.net_interfaces if key_of(one.name) == key_of(net_if)), None)
+
     def data_address(self, preferred: str | None = None) -> str | None:
         """The address for replication: the preferred interface, else `default`, else the first."""
         by_key = {key_of(net_if.name): net_if.address for net_if in self.net_interfaces}

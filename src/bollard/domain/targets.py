@@ -131,7 +131,7 @@ class TargetPeer(msgspec.Struct, frozen=True, omit_defaults=True):
     votes: bool = True
     options: Props = {}
     paths: tuple[TargetPath, ...] = ()
-    """Where there are several; the kernel uses them all, the data process the plain addresses."""
+    """Where some are named they replace the plain addresses. DRBD 9 uses them all, others one at a time."""
 
 
 class TargetReplication(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -2,10 +2,11 @@
 
 from bollard.domain import props
 from bollard.domain.cluster import Cluster
-from bollard.domain.ids import DEFAULT_POOL, NodeName, key_of
+from bollard.domain.ids import DEFAULT_POOL, Key, NodeName, key_of
 from bollard.domain.layers import LayerKind
 from bollard.domain.nodes import Node, Props, StoragePool
 from bollard.domain.resources import Connection, Resource, ResourceDefinition, VolumeDefinition
+from bollard.domain.targets import TargetPath
 
 __all__ = [
     "address_of",
@@ -14,6 +15,7 @@ __all__ = [
     "group_props",
     "layer_maps",
     "metadata_pool",
+    "paths_between",
     "pool_maps",
     "replication_maps",
     "stor_pool_name",
@@ -23,6 +25,8 @@ __all__ = [
 ]
 
 _NONE: Props = {}
+_PATH_PARTS = 3
+"""`Paths/NAME/NODE`."""
 
 
 def group_props(cluster: Cluster, definition: ResourceDefinition) -> Props:
@@ -164,6 +168,31 @@ def address_of(
         cluster.props(),
     )
     return node.data_address(preferred)
+
+
+def paths_between(
+    cluster: Cluster, definition: ResourceDefinition, node: Node, other: Node
+) -> tuple[TargetPath, ...]:
+    """The ways between two nodes, by name: those of the resource's connection, else those of the nodes'.
+
+    A path whose network interface is gone, or that names one end only, is left out.
+    """
+    mine, _, general, *_ = connection_maps(cluster, definition, node.name, other.name)
+    for given in (mine, general):
+        ends: dict[str, dict[Key, str]] = {}
+        for key, net_if in given.items():
+            parts = key.split("/")
+            if key.startswith(props.PATHS) and len(parts) == _PATH_PARTS:
+                ends.setdefault(parts[1], {})[key_of(parts[2])] = net_if
+        found = []
+        for name, by_node in sorted(ends.items()):
+            here = node.address_on(by_node.get(node.key, ""))
+            there = other.address_on(by_node.get(other.key, ""))
+            if here is not None and there is not None:
+                found.append(TargetPath(name, here, there))
+        if found:
+            return tuple(found)
+    return ()
 
 
 def stor_pool_name(

@@ -345,6 +345,9 @@ def _peer(
         tie_breaker=other.disk is DiskKind.TIE_BREAKER,
         votes=other.disk is not DiskKind.CLIENT,
         options=props.drbd_options(maps[0], maps[2], sections=_PEER_OPTIONS),
+        paths=effective.paths_between(
+            cluster, definition, cluster.nodes[key_of(resource.node)], cluster.nodes[key_of(other.node)]
+        ),
     )
 
 

@@ -70,7 +70,8 @@ class _Peer:
     """What is known of one peer's link."""
 
     node_id: int
-    address: str
+    paths: tuple[tuple[str, str], ...]
+    """Addresses here and there."""
     port: int
     wanted: bool = False
     up: dict[Channel, _Socket] = field(default_factory=dict)
@@ -106,22 +107,30 @@ class Links:
         self._dice = dice
         self._peers: dict[int, _Peer] = {}
         self._strangers: dict[int, tuple[socket.socket, Timer]] = {}
-        self._listener: socket.socket | None = None
+        self._port = port
+        self._listeners: dict[str, socket.socket] = {}
         if address:
-            self._listener = listen_tcp(address, port)
-            self._listener.setblocking(False)
-            loop.watch(self._listener.fileno(), READ, self._on_accept)
+            self._listen(address)
 
     # -- verbs
 
-    def add_peer(self, node_id: int, address: str, port: int) -> None:
-        """Makes a peer known; its source address is accepted from now on, once `dial` wants a link."""
-        self._peers[node_id] = _Peer(node_id, address, port)
+    def add_peer(
+        self, node_id: int, address: str, port: int, paths: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        """Makes a peer known; its source addresses are accepted from now on, once `dial` wants a link.
+
+        `paths` are pairs of addresses here and there, the best first; without any there is one to `address`.
+        """
+        self._peers[node_id] = _Peer(node_id, paths or ((self._address, address),), port)
+        self._listen_on_paths()
 
     def remove_peer(self, node_id: int) -> None:
         """Hangs up and forgets."""
         self.hang_up(node_id)
         self._peers.pop(node_id, None)
+        needed = {here for peer in self._peers.values() for here, _ in peer.paths}
+        for address in self._listeners.keys() - needed - {self._address}:
+            self._deafen(address)
 
     def dial(self, node_id: int, delay_s: float) -> None:
         """Try until there is a link or `hang_up`; a waiting pair that the peer dialled is taken at once."""
@@ -180,7 +189,7 @@ class Links:
             pass
         except OSError as error:
             # Found out again, when it may be told.
-            _log.debug("sending to %s: %s", peer.address, error.strerror)
+            _log.debug("sending to node id %d: %s", peer.node_id, error.strerror)
         if out:
             out[:] = [bytes(piece) if type(piece) is memoryview else piece for piece in out]
             if not conn.flush_due and conn.interest == READ:
@@ -200,10 +209,28 @@ class Links:
             self._loop.forget(sock.fileno())
             sock.close()
         self._strangers.clear()
-        if self._listener is not None:
-            self._loop.forget(self._listener.fileno())
-            self._listener.close()
-            self._listener = None
+        for address in list(self._listeners):
+            self._deafen(address)
+
+    def _listen(self, address: str) -> None:
+        listener = listen_tcp(address, self._port)
+        listener.setblocking(False)
+        self._listeners[address] = listener
+        self._loop.watch(listener.fileno(), READ, lambda _events: self._on_accept(listener))
+
+    def _listen_on_paths(self) -> None:
+        """An address that is not there now, because its network card is not, is tried with each dial."""
+        for address in {here for peer in self._peers.values() for here, _ in peer.paths}:
+            if address and address not in self._listeners:
+                try:
+                    self._listen(address)
+                except OSError as error:
+                    _log.warning("cannot listen on %s port %d now: %s", address, self._port, error)
+
+    def _deafen(self, address: str) -> None:
+        listener = self._listeners.pop(address)
+        self._loop.forget(listener.fileno())
+        listener.close()
 
     # -- dialling
 
@@ -229,18 +256,20 @@ class Links:
             self._dial_later(peer, _RETRY_S)
             return
         self._close_all(peer.accepted)
+        self._listen_on_paths()
         peer.give_up = self._loop.after(_DIAL_TIMEOUT_S, lambda: self._dial_again(peer))
         self._dial_one(peer, Channel.DATA)
 
     def _dial_one(self, peer: _Peer, channel: Channel) -> None:
-        family = socket.AF_INET6 if ":" in peer.address else socket.AF_INET
+        here, there = peer.paths[peer.attempts % len(peer.paths)]
+        family = socket.AF_INET6 if ":" in there else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         sock.setblocking(False)
         peer.dialling[channel] = sock
         try:
             # The peer accepts configured source addresses only.
-            sock.bind((self._address, 0))
-            code = sock.connect_ex((peer.address, peer.port))
+            sock.bind((here, 0))
+            code = sock.connect_ex((there, peer.port))
         except OSError as error:
             code = error.errno or errno.EIO
         if code not in {0, errno.EINPROGRESS}:
@@ -283,13 +312,13 @@ class Links:
 
     # -- accepting
 
-    def _on_accept(self, _events: int) -> None:
-        assert self._listener is not None
+    def _on_accept(self, listener: socket.socket) -> None:
         try:
-            sock, source = self._listener.accept()
+            sock, source = listener.accept()
         except OSError:
             return
-        peer = next((peer for peer in self._peers.values() if peer.address == source[0]), None)
+        known = (peer for peer in self._peers.values() if any(source[0] == there for _, there in peer.paths))
+        peer = next(known, None)
         if peer is None or not peer.wanted or len(self._strangers) >= _MAX_STRANGERS:
             sock.close()
             return

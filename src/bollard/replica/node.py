@@ -26,7 +26,7 @@ from bollard.replica.store import StateDir
 from bollard.replica.trouble import Trouble, from_os_error
 from bollard.replica.verbs import Command, core_command
 from bollard.wire import engine as wire
-from bollard.wire.engine import ErrorCode, Kind, Reply, ResourceSpec
+from bollard.wire.engine import ErrorCode, Kind, PeerSpec, Reply, ResourceSpec
 
 __all__ = ["Node"]
 
@@ -443,8 +443,9 @@ def _check(spec: ResourceSpec) -> None:
         ids = [spec.node_id, *(peer.node_id for peer in spec.peers)]
         if len(set(ids)) != len(ids) or not all(0 <= ident < 32 for ident in ids):
             problems.append("node ids must differ and be 0 to 31")
-        addresses = [peer.address for peer in spec.peers]
-        if len({*addresses, spec.address}) != len(addresses) + 1:
+        addresses = [address for peer in spec.peers for address in _addresses(peer)]
+        mine = {spec.address, *(path.address for peer in spec.peers for path in peer.paths)}
+        if len({*addresses, *mine}) != len(addresses) + len(mine):
             problems.append("this node and its peers must have different addresses")
         if spec.peers and (not spec.address or not 0 < spec.port < 1 << 16):
             problems.append("a resource with peers needs an address and a port")
@@ -455,3 +456,8 @@ def _check(spec: ResourceSpec) -> None:
             "; ".join(problems),
             "correct the configuration and send it again",
         )
+
+
+def _addresses(peer: PeerSpec) -> set[str]:
+    """By which it is reached, and known when it calls."""
+    return {path.peer_address for path in peer.paths} or {peer.address}

@@ -244,7 +244,8 @@ class ReplicatedResource:
         self._volumes.pop(number, None)
 
     def add_peer(self, peer: PeerSpec) -> None:
-        self._links.add_peer(peer.node_id, peer.address, peer.port)
+        paths = tuple((path.address, path.peer_address) for path in peer.paths)
+        self._links.add_peer(peer.node_id, peer.address, peer.port, paths)
         self.pump(e.AddPeer(peer_config(self.spec, peer)))
         self.command(lambda tag: e.Connect(tag, peer.node_id), self._logged(f"connect {peer.name}"))
 

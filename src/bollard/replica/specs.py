@@ -50,8 +50,8 @@ def peer_config(spec: ResourceSpec, peer: PeerSpec) -> PeerConfig:
         node_id=peer.node_id,
         name=peer.name,
         diskless=peer.diskless,
-        local_address=f"{spec.address}:{spec.port}",
-        address=f"{peer.address}:{peer.port}",
+        local_address=f"{peer.paths[0].address if peer.paths else spec.address}:{spec.port}",
+        address=f"{peer.paths[0].peer_address if peer.paths else peer.address}:{peer.port}",
     )
 
 

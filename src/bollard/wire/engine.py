@@ -28,6 +28,7 @@ __all__ = [
     "Kind",
     "NewCurrentUuid",
     "Outdate",
+    "PathSpec",
     "PeerSpec",
     "Primary",
     "ReleaseDevice",
@@ -83,14 +84,25 @@ class Kind(StrEnum):
     REPLICATED = "replicated"
 
 
-class PeerSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One other node of a resource. `address` is a literal IPv4 or IPv6 address, `port` its DRBD port."""
+class PathSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One way to a peer, by literal addresses of both ends; the ports are those of the resource."""
+
+    address: str
+    peer_address: str
+
+
+class PeerSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One other node of a resource. `address` is a literal IPv4 or IPv6 address, `port` its DRBD port.
+
+    Where there are `paths` they are used, one after the other as the one before fails, and `address` is not.
+    """
 
     node_id: int
     name: str
     address: str
     port: int
     diskless: bool = False
+    paths: tuple[PathSpec, ...] = ()
 
 
 META_INTERNAL: Final = "internal"

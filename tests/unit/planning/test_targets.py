@@ -5,7 +5,7 @@ import msgspec
 from bollard.domain import commands as c
 from bollard.domain.layers import LayerKind
 from bollard.domain.nodes import Props
-from bollard.domain.targets import TargetReplication
+from bollard.domain.targets import TargetPath, TargetReplication
 from bollard.planning.targets import target_for, target_pools, target_resource, touched
 from planning_lab import Lab
 
@@ -109,6 +109,30 @@ def test_the_preferred_interface_carries_the_replication() -> None:
     lab.run(c.ModifyNode(node="n1", props=c.PropsChange(override={"PrefNic": "DATA"})))
     assert replication(lab, "n1").address == "10.9.0.1"
     assert replication(lab, "n2").peers[0].address == "10.9.0.1"
+
+
+def test_paths_of_a_pair_are_by_network_interface() -> None:
+    lab = Lab(3)
+    lab.spawn("vol")
+    for number in (1, 2):
+        for name in ("fast", "slow"):
+            address = f"10.{8 if name == 'fast' else 9}.0.{number}"
+            lab.run(
+                c.CreateNetInterface(
+                    node=f"n{number}", net_interface=c.NewNetInterface(name=name, address=address)
+                )
+            )
+    assert replication(lab, "n1").peers[0].paths == ()
+    every = {"Paths/b/n1": "slow", "Paths/b/n2": "slow", "Paths/a/n1": "FAST", "Paths/a/N2": "fast"}
+    lab.run(c.ModifyConnection(node_a="n2", node_b="n1", props=c.PropsChange(override=every)))
+    assert replication(lab, "n1").peers[0].paths == (
+        TargetPath("a", "10.8.0.1", "10.8.0.2"),
+        TargetPath("b", "10.9.0.1", "10.9.0.2"),
+    )
+    assert replication(lab, "n1").peers[1].paths == ()
+    own = {"Paths/mine/n1": "slow", "Paths/mine/n2": "fast", "Paths/half/n1": "fast"}
+    lab.run(c.ModifyConnection(node_a="n1", node_b="n2", definition="vol", props=c.PropsChange(override=own)))
+    assert replication(lab, "n2").peers[0].paths == (TargetPath("mine", "10.8.0.2", "10.9.0.1"),)
 
 
 def test_a_whole_target() -> None:

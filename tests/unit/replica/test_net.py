@@ -186,6 +186,34 @@ def test_a_peer_that_came_back_replaces_the_old_link(net: Net) -> None:
     assert low.downs >= 1
 
 
+def test_a_path_that_is_dead_gives_way_to_the_next(net: Net) -> None:
+    """Nobody answers on the first path of either side; no address of it is even there on one of them."""
+    low, high = net.join(0, ()), net.join(1, ())
+    low.links.add_peer(
+        1, ADDRESSES[1], net.port(1), (("192.0.2.1", "127.0.1.12"), ("127.0.1.11", "127.0.1.22"))
+    )
+    high.links.add_peer(
+        0, ADDRESSES[0], net.port(0), (("127.0.1.12", "127.0.2.11"), ("127.0.1.22", "127.0.1.11"))
+    )
+    low.links.dial(1, 0.0)
+    high.links.dial(0, 0.0)
+    net.until(lambda: linked(low, high))
+    (used,) = {conn.sock.getpeername()[0] for conn in low.links._peers[1].up.values()}
+    assert used == "127.0.1.22"
+    low.links.remove_peer(1)
+    assert set(low.links._listeners) == {ADDRESSES[0]}
+
+
+def test_only_the_addresses_of_paths_count_where_there_are_some(net: Net) -> None:
+    low, high = net.join(0, ()), net.join(1, (0,))
+    low.links.add_peer(1, ADDRESSES[1], net.port(1), (("127.0.1.11", "127.0.1.22"),))
+    low.links.dial(1, 60.0)
+    high.redial = False
+    high.links.dial(0, 0.0)
+    net.until(lambda: high.downs >= 1)
+    assert not low.up
+
+
 def test_strangers_and_unwanted_peers_are_closed(net: Net) -> None:
     low = net.join(0, (1,))
     for source in (ADDRESSES[2], ADDRESSES[1]):

@@ -6,7 +6,7 @@ from bollard.domain.targets import TargetPeer, TargetResource
 from bollard.domain.units import KIB
 from bollard.satellite.host.base import BackingSeen, HostError
 from bollard.satellite.tools.paths import Paths
-from bollard.wire.engine import META_INTERNAL, Kind, PeerSpec, ResourceSpec, VolumeSpec
+from bollard.wire.engine import META_INTERNAL, Kind, PathSpec, PeerSpec, ResourceSpec, VolumeSpec
 
 __all__ = ["spec_of"]
 
@@ -64,7 +64,12 @@ def spec_of(
 
 def _peer(peer: TargetPeer) -> PeerSpec:
     return PeerSpec(
-        node_id=peer.node_id, name=peer.node, address=peer.address, port=peer.port, diskless=peer.diskless
+        node_id=peer.node_id,
+        name=peer.node,
+        address=peer.address,
+        port=peer.port,
+        diskless=peer.diskless,
+        paths=tuple(PathSpec(address=one.address, peer_address=one.peer_address) for one in peer.paths),
     )
 
 

@@ -98,6 +98,10 @@ def render84(target: TargetResource, paths: Paths, *, host: str, allowed: Allowe
     if len(replication.peers) > 1 or any(one.diskless for one in replication.peers) or _is_diskless(target):
         raise ConfError("DRBD 8.4 replicates between two nodes that both have a disk, and no more")
     peer = replication.peers[0] if replication.peers else _nobody(replication.address)
+    if peer.paths:  # 8.4 has one: the first by name
+        way = peer.paths[0]
+        replication = msgspec.structs.replace(replication, address=way.address)
+        peer = msgspec.structs.replace(peer, address=way.peer_address)
     keep = _Keep(allowed)
     merged = replication.options | peer.options
     replication = msgspec.structs.replace(replication, options=merged)

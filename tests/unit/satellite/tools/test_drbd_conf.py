@@ -150,3 +150,10 @@ def test_no_value_ends_its_quotes(value: str) -> None:
     quoted = line.strip().removeprefix('shared-secret "').removesuffix('";')
     assert re.fullmatch(r'(?:[^"\\]|\\.)*', quoted)
     assert re.sub(r"\\(.)", r"\1", quoted) == (value or "x")
+
+
+def test_84_has_one_path_the_first() -> None:
+    rendered = render84(target(TWO_PATHS), PATHS, host="alpha", allowed=OPTIONS_84).text
+    assert "address ipv4 10.1.0.1:" in rendered
+    assert "address ipv4 10.1.0.4:7003;" in rendered
+    assert "path {" not in rendered
