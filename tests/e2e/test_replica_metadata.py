@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bollard.client.nbd import NbdClient
@@ -114,3 +115,27 @@ def test_what_drbdmeta_made_is_used(tmp_path: Path, process: ReplicaProcess) -> 
     with backing.open("rb") as file:
         assert file.read(5) == b"first"
     assert "la-size-sect" in dump(meta)
+
+
+def test_options_of_a_volume_are_checked_and_change_in_place(tmp_path: Path, process: ReplicaProcess) -> None:
+    backing, meta = tmp_path / "data", tmp_path / "meta"
+    sized(backing, OLD)
+    sized(meta, 1 * MIB)
+    process.start()
+    make = wire.CreateMd(
+        backing=str(backing), meta=str(meta), max_peers=1, node_id=0, initial_uuid="00000000DEADBEE0"
+    )
+    process.control.must(make)
+    plain = spec(str(backing), str(meta), free_port("127.0.0.1"))
+    process.control.must(wire.Configure(resource=plain))
+    with NbdClient(process.nbd, "data") as client:
+        for options, right in (({"on-io-error": "pass_on"}, True), ({"on-io-error": "never"}, False)):
+            (volume,) = plain.volumes
+            changed = msgspec.structs.replace(
+                plain, volumes=(msgspec.structs.replace(volume, options=options),)
+            )
+            assert process.control.ask(wire.Configure(resource=changed)).ok is right
+        client.write(0, bytes(4096), fua=True)
+    for options, right in (({"on-congestion": "pull-ahead"}, False), ({"protocol": "A"}, True)):
+        changed = msgspec.structs.replace(plain, options=options)
+        assert process.control.ask(wire.Configure(resource=changed)).ok is right

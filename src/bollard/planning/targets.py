@@ -1,6 +1,7 @@
 """From the wish to one node's target: what it should hold, and no more. Pure."""
 
 from collections.abc import Iterable
+from itertools import combinations
 from typing import assert_never
 
 from bollard.domain import props
@@ -9,7 +10,7 @@ from bollard.domain.cluster import Change, Cluster, Put, Record
 from bollard.domain.encryption import MasterKey
 from bollard.domain.files import ExternalFile, paths_of, prop_of
 from bollard.domain.ids import Key, Uuid, key_of
-from bollard.domain.layers import LayerKind, ProviderKind
+from bollard.domain.layers import LayerKind, ProviderKind, ReplicationKind
 from bollard.domain.nodes import Node, Props, StoragePool, StoragePoolDefinition
 from bollard.domain.ports import LockedVault, Vault
 from bollard.domain.procedures import Procedure, Verb
@@ -48,6 +49,7 @@ __all__ = ["held_back", "target_for", "target_pools", "target_resource", "touche
 
 _OPTIONS = ("Resource", "Net", "Disk", "PeerDevice", "Handlers")
 _PEER_OPTIONS = ("Net", "PeerDevice")
+_TWO_PRIMARIES = "Net/allow-two-primaries"
 _STOR_DRIVER = "StorDriver/"
 _HOW_TO_MAKE = ("Lvcreate", "Zfscreate", "ZfsSnapshot", "Zfs/", "WaitTimeoutAfterCreate")
 _NAMESPACES = {
@@ -311,6 +313,8 @@ def _replication(
     chosen = definition.props.get(props.AUTO_VERIFY.key)
     if chosen is not None:
         options = {props.VERIFY_ALG.key.removeprefix(props.DRBD_OPTIONS): chosen} | options
+    if _two_primaries(cluster, definition):
+        options = options | {_TWO_PRIMARIES: "yes"}
     peers = [
         _peer(cluster, definition, resource, other)
         for other in cluster.resources_of(definition.name)
@@ -328,6 +332,23 @@ def _replication(
         else definition.verify_request,
         options=options,
         implementation=resource.implementation,
+    )
+
+
+def _two_primaries(cluster: Cluster, definition: ResourceDefinition) -> bool:
+    """Whether a connection allows two Primaries. All data processes of the resource have to know.
+
+    A third node that is asked would object, and nodes that do not agree do not connect. A kernel has its own
+    setting for each connection.
+    """
+    found = [one for one in cluster.resources_of(definition.name) if LayerKind.DRBD in one.layer_stack]
+    if any(one.implementation is not ReplicationKind.USER for one in found):
+        return False
+    key = props.DRBD_OPTIONS + _TWO_PRIMARIES
+    return any(
+        next((each[key] for each in maps if key in each), "") == "yes"
+        for one, other in combinations(found, 2)
+        for maps in (effective.connection_maps(cluster, definition, one.node, other.node),)
     )
 
 

@@ -20,12 +20,13 @@ from bollard.replica.net import Links
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import events as e
 from bollard.replica.protocol.commands import Channel
-from bollard.replica.protocol.config import ConfigError, ResourceConfig, parse_options
+from bollard.replica.protocol.config import ResourceConfig
 from bollard.replica.protocol.frames import FrameReader
 from bollard.replica.protocol.resource import Resource
 from bollard.replica.quick import Quick
 from bollard.replica.served import ReplicatedVolume
 from bollard.replica.specs import (
+    checked_options,
     option_items,
     peer_config,
     refuse_new_place,
@@ -35,7 +36,7 @@ from bollard.replica.specs import (
 )
 from bollard.replica.storage import Storage
 from bollard.replica.trouble import Trouble, from_os_error
-from bollard.wire.engine import ErrorCode, PeerSpec, ResourceSpec, VolumeSpec
+from bollard.wire.engine import PeerSpec, ResourceSpec, VolumeSpec
 
 __all__ = ["Finish", "ReplicatedResource"]
 
@@ -75,15 +76,7 @@ class ReplicatedResource:
         self._on_change = on_change
         self._dice = dice = random.SystemRandom()
         self._stopped = False
-        try:
-            options = parse_options(option_items(spec))
-        except ConfigError as error:
-            raise Trouble(
-                ErrorCode.INVALID,
-                f"resource {spec.name} has an option that cannot be",
-                str(error),
-                "correct the option and configure again",
-            ) from error
+        options = checked_options(spec)
         config = ResourceConfig(name=spec.name, node_id=spec.node_id, options=options)
         self.core = Resource(config, lambda: dice.getrandbits(64))
         try:
@@ -178,6 +171,7 @@ class ReplicatedResource:
 
     def apply(self, spec: ResourceSpec) -> bool:
         """Changes volumes, peers and options to match; True when something changed. Raises Trouble."""
+        checked_options(spec)
         openers = {number: volume.openers for number, volume in self._volumes.items()}
         refuse_new_place(self.spec, spec, openers)
         old, self.spec = self.spec, spec
@@ -190,9 +184,11 @@ class ReplicatedResource:
                 if now is not None:
                     self.add_volume(now)
                 changed = True
-            elif now.size_bytes != volume.size_bytes:
+            elif now != volume:
                 changed = True
-                self.grow(now.number, now.size_bytes)
+                self.pump(e.ChangeVolume(volume_config(now)))
+                if now.size_bytes != volume.size_bytes:
+                    self.grow(now.number, now.size_bytes)
         for volume in wanted.values():
             self.add_volume(volume)
             changed = True

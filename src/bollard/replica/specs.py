@@ -1,11 +1,19 @@
 """From a configured resource to the core's records, and from the core's answers to refusals. Pure."""
 
 from bollard.replica.protocol import actions as a
-from bollard.replica.protocol.config import PeerConfig, VolumeConfig
+from bollard.replica.protocol.config import ConfigError, Options, PeerConfig, VolumeConfig, parse_options
 from bollard.replica.trouble import Trouble
 from bollard.wire.engine import ErrorCode, PeerSpec, ResourceSpec, VolumeSpec
 
-__all__ = ["option_items", "peer_config", "refuse_new_place", "same_place", "trouble_of", "volume_config"]
+__all__ = [
+    "checked_options",
+    "option_items",
+    "peer_config",
+    "refuse_new_place",
+    "same_place",
+    "trouble_of",
+    "volume_config",
+]
 
 
 def same_place(one: VolumeSpec, other: VolumeSpec) -> bool:
@@ -42,6 +50,7 @@ def volume_config(volume: VolumeSpec) -> VolumeConfig:
         size_bytes=volume.size_bytes,
         diskless=volume.backing is None,
         backing_name=volume.backing or "",
+        options=tuple(sorted(volume.options.items())),
     )
 
 
@@ -62,6 +71,21 @@ def option_items(spec: ResourceSpec) -> tuple[tuple[str, str], ...]:
         options["shared-secret"] = spec.shared_secret
         options.setdefault("cram-hmac-alg", "sha256")
     return tuple(sorted(options.items()))
+
+
+def checked_options(spec: ResourceSpec) -> Options:
+    """The options of a resource. Raises Trouble when one of them, or of its volumes', cannot be."""
+    try:
+        for volume in spec.volumes:
+            volume_config(volume)
+        return parse_options(option_items(spec))
+    except ConfigError as error:
+        raise Trouble(
+            ErrorCode.INVALID,
+            f"resource {spec.name} has an option that cannot be",
+            str(error),
+            "correct the option and configure again",
+        ) from error
 
 
 def trouble_of(name: str, answer: a.Answer) -> Trouble | None:

@@ -115,7 +115,8 @@ class VolumeSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `size_bytes` is what users see (multiple of 4096; 0 = all the backing allows). `backing` is a file or a
     block device, None on a diskless node. `meta` is "internal" or the path of an external metadata file.
     `minor` names the volume in status output. `nbd_socket` asks for a Unix socket of its own, whose
-    default export is this volume.
+    default export is this volume. `options` are those of the volume's disk that go before the resource's:
+    on-io-error, rs-discard-granularity; others have no effect here.
     """
 
     number: int
@@ -124,6 +125,7 @@ class VolumeSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     backing: str | None = None
     meta: str = META_INTERNAL
     nbd_socket: str | None = None
+    options: dict[str, str] = {}
 
 
 DIGESTS: Final = ("sha256", "sha1", "md5", "sha512", "sha384", "crc32c")

@@ -7,6 +7,8 @@ from bollard.domain.layers import LayerKind
 from bollard.domain.nodes import Props
 from bollard.domain.targets import TargetPath, TargetReplication
 from bollard.planning.targets import target_for, target_pools, target_resource, touched
+from bollard.satellite.host.spec import spec_of
+from bollard.satellite.tools.paths import Paths
 from planning_lab import Lab
 
 
@@ -164,3 +166,26 @@ def test_touched_names_only_what_is_meant() -> None:
     assert touched(decision.changes, lab.cluster) == {("N4", None), ("N4", "OTHER")}
     decision = lab.run(c.ModifyController(props=c.PropsChange(override={"Aux/a": "1"})))
     assert len(touched(decision.changes, lab.cluster)) == 4
+
+
+def test_two_primaries_on_one_connection_are_known_to_every_data_process() -> None:
+    lab = Lab(3)
+    lab.spawn_on("vol", "n1", "n2")
+    key = "Net/allow-two-primaries"
+    assert all(key not in replication(lab, node).options for node in ("n1", "n2", "n3"))
+    allow = c.ModifyConnection("n1", "n2", "vol", override(DrbdOptions__Net__allow_two_primaries="yes"))
+    lab.run(allow)
+    assert all(replication(lab, node).options[key] == "yes" for node in ("n1", "n2", "n3"))
+    lab.run(c.ModifyConnection("n1", "n2", "vol", override(DrbdOptions__Net__allow_two_primaries="no")))
+    assert all(replication(lab, node).options.get(key, "no") == "no" for node in ("n1", "n2", "n3"))
+
+
+def test_a_disk_option_of_a_volume_reaches_the_data_process() -> None:
+    lab = Lab(3)
+    lab.spawn("vol")
+    change = override(DrbdOptions__Disk__on_io_error="pass_on")
+    lab.run(c.ModifyVolumeDefinition(definition="vol", number=0, props=change))
+    target = target_resource(lab.cluster, lab.resources("vol")["n1"])
+    spec = spec_of(target, {}, Paths({0: "/x"}), node_name="n1")
+    assert spec.volumes[0].options["on-io-error"] == "pass_on"
+    assert "on-io-error" not in spec.options

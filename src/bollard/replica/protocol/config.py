@@ -128,13 +128,20 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VolumeConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """One volume here. `size_bytes` is what users shall see, a multiple of 4096; 0 = as much as all hold."""
+    """One volume here. `size_bytes` is what users shall see, a multiple of 4096; 0 = as much as all hold.
+
+    `options` go before the resource's, where they are about a disk. Raises ConfigError.
+    """
 
     number: int
     minor: int
     size_bytes: int = 0
     diskless: bool = False
     backing_name: str = ""
+    options: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        parse_options(self.options)
 
 
 class PeerConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -399,7 +399,7 @@ class Disks:
             return
         why = f"volume {volume.number}: {what}; its disk is given up, replace it and attach"
         self.core.log("error", why)
-        if self.core.options.on_io_error is OnIoError.CALL_LOCAL_IO_ERROR:
+        if self.r.io_errors.policy(volume) is OnIoError.CALL_LOCAL_IO_ERROR:
             self.r.calls.tell(Handler.LOCAL_IO_ERROR, volume)
         self.close(volume, failed=True)
         tag, volume.attach_tag = volume.attach_tag, None

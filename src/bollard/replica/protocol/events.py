@@ -40,6 +40,12 @@ class AddVolume(_Held, frozen=True):
     config: VolumeConfig
 
 
+class ChangeVolume(_Event, frozen=True):
+    """Other options of a volume that is there; all else of it is as it was."""
+
+    config: VolumeConfig
+
+
 class RemoveVolume(_Event, frozen=True):
     """Forget a volume; its clients must be closed. A disk is released as by `Detach` first."""
 
@@ -316,7 +322,8 @@ class CallDone(_Event, frozen=True):
 
 
 Event = (
-    AddVolume | RemoveVolume | AddPeer | RemovePeer | SetOptions | DiskAttached | DiskOpenFailed | DiskDone
+    AddVolume | ChangeVolume | RemoveVolume | AddPeer | RemovePeer | SetOptions | DiskAttached
+    | DiskOpenFailed | DiskDone
     | BackingResized | LinkUp | LinkDown | Received | Tick | Request | Open | Close | Promote | Demote
     | Connect | Disconnect | Attach | Detach | Outdate | Invalidate | Verify | Resize | NewCurrentUuid
     | SuspendIo | ResumeIo | Stop | FenceDone | CallDone

@@ -20,13 +20,14 @@ class IoErrors:
         self.r = resource
         self.core = resource.core
 
+    def policy(self, volume: Volume) -> OnIoError:
+        return volume.on_io_error or self.core.options.on_io_error
+
     def at(self, volume: Volume, start: int, size_bytes: int) -> None:
         """The disk could not read or write these bytes; whoever asked for them sees to its own request."""
         if not volume.disk_open:
             return
-        if self.core.options.on_io_error is not OnIoError.PASS_ON or not self._passed_on(
-            volume, start, size_bytes
-        ):
+        if self.policy(volume) is not OnIoError.PASS_ON or not self._passed_on(volume, start, size_bytes):
             self.r.disks.io_error(volume, "the disk failed to read or write")
 
     def unknown_place(self, volume: Volume) -> None:

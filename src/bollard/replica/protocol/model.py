@@ -16,7 +16,7 @@ from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import packets as p
 from bollard.replica.protocol.codec import channel_of
 from bollard.replica.protocol.commands import CONNECTION_VOLUME, Channel
-from bollard.replica.protocol.config import Options, PeerConfig, ResourceConfig, VolumeConfig
+from bollard.replica.protocol.config import Options, PeerConfig, ResourceConfig, VolumeConfig, parse_options
 from bollard.replica.protocol.dialect import SETUP, Dialect
 from bollard.replica.protocol.events import Buffer, Request
 from bollard.replica.protocol.exclusion import Exclusion
@@ -173,7 +173,7 @@ class Volume:
     """One volume here, with or without a disk."""
 
     def __init__(self, config: VolumeConfig) -> None:
-        self.config = config
+        self.configure(config)
         self.number = config.number
         self.disk = DiskState.DISKLESS
         self.disk_open = False
@@ -217,6 +217,14 @@ class Volume:
         self.written_bytes = 0
         self.al_writes = 0
         self.bm_writes = 0
+
+    def configure(self, config: VolumeConfig) -> None:
+        """Another configuration of the same volume."""
+        self.config = config
+        own, named = parse_options(config.options), {name for name, _ in config.options}
+        self.on_io_error = own.on_io_error if "on-io-error" in named else None
+        thin = "rs-discard-granularity" in named
+        self.discard_granularity_bytes = own.rs_discard_granularity_bytes if thin else None
 
     def reroute(self) -> None:
         """Who gets writes may have changed: work it out anew."""

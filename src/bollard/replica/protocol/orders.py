@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import events as e
 from bollard.replica.protocol import packets as p
@@ -41,6 +43,11 @@ class Orders:
             self.r.connector.renegotiate(peer)
         core.changed = True
         self.r.membership.update()
+
+    def change_volume(self, event: e.ChangeVolume) -> None:
+        volume = self.core.volumes.get(event.config.number)
+        if volume is not None:
+            volume.configure(msgspec.structs.replace(volume.config, options=event.config.options))
 
     def remove_volume(self, event: e.RemoveVolume) -> None:
         core = self.core

@@ -219,6 +219,7 @@ class Resource:
             e.Open: self.promotion.open,
             e.Close: self.promotion.close,
             e.AddVolume: orders.add_volume,
+            e.ChangeVolume: orders.change_volume,
             e.RemoveVolume: orders.remove_volume,
             e.AddPeer: orders.add_peer,
             e.RemovePeer: orders.remove_peer,

@@ -33,7 +33,9 @@ class Thin:
 
     def _granularity(self, device: PeerDevice) -> int:
         """What is asked for at once, a multiple of 4 KiB; 0: plain requests."""
-        dialect, wanted = device.peer.dialect, self.core.options.rs_discard_granularity_bytes
+        dialect, wanted = device.peer.dialect, device.volume.discard_granularity_bytes
+        if wanted is None:
+            wanted = self.core.options.rs_discard_granularity_bytes
         agreed = dialect.drbd9 and dialect.features & Feature.THIN_RESYNC
         return min(-(-wanted // _BLOCK) * _BLOCK, _MAX_BYTES) if agreed else 0
 

@@ -42,6 +42,7 @@ def spec_of(
                 minor=_minor(volume.minor),
                 backing=paths.data[volume.number],
                 meta=paths.metadata.get(volume.number, META_INTERNAL),
+                options={key.rpartition("/")[2]: value for key, value in volume.props.items()},
             )
         )
     replication = target.replication

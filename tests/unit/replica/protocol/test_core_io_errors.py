@@ -1,5 +1,6 @@
 """on-io-error: what a disk that fails in one place leads to, on either side, and how it is made good."""
 
+import msgspec
 import pytest
 
 from bollard.replica.protocol import actions as a
@@ -154,4 +155,16 @@ def test_a_flush_that_fails_costs_the_disk_also_under_pass_on() -> None:
     world.cluster.deliver(0, e.Request(0, 2, e.Verb.FLUSH))
     world.until(lambda: 2 in world.done)
     assert world.done[2].errno == 0
+    assert world.state(0) is DiskState.DISKLESS
+
+
+def test_a_volume_may_have_a_policy_of_its_own_and_change_it() -> None:
+    world = World(OnIoError.DETACH, 0)
+    config = world.core(0).volumes[0].config
+    own = msgspec.structs.replace(config, options=(("on-io-error", "pass_on"),))
+    world.cluster.deliver(0, e.ChangeVolume(own))
+    assert world.write(2, BAD, b"new") == 0
+    assert world.state(0) is DiskState.INCONSISTENT
+    world.cluster.deliver(0, e.ChangeVolume(config))
+    assert world.write(3, BAD, b"new") == 0
     assert world.state(0) is DiskState.DISKLESS
