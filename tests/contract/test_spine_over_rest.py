@@ -61,7 +61,7 @@ def test_a_volume_grows_and_does_not_shrink() -> None:
         assert (await driver.ask("PUT", volume, {"size_kib": 2 * GIB})).status == 200
         await town.quiet()
         shown = (await driver.ask("GET", volume)).json
-        assert (shown["size_kib"], shown.get("flags")) == (2 * GIB, None)
+        assert (shown["size_kib"], shown.get("flags")) == (2 * GIB, ["DRBD_INITIALIZED"])
         refused = await driver.ask("PUT", volume, {"size_kib": GIB})
         assert refused.status == 500
         assert codes.code_of(refused.codes[0]) == codes.FAIL["INVLD_VLM_SIZE"]
@@ -209,7 +209,9 @@ def test_a_satellite_s_configuration() -> None:
         town, driver = await three_nodes()
         path = "/v1/nodes/n3/config"
         shown = (await driver.ask("GET", path)).json
-        assert shown["net"] == {"port": 3366, "com_type": "plain"}
+        assert shown["net"] == {"bind_address": "::", "port": 3366, "com_type": "plain"}
+        assert shown["config"] == {"dir": "/etc/bollard"}
+        assert (shown["log"]["level"], shown["log"]["level_linstor"]) == ("INFO", "INFO")
         shown["log"]["level"] = "INFO"
         assert (await driver.ask("PUT", path, shown)).status == 200
         assert (await driver.ask("PUT", path, {"log": {"level": "DEBUG"}})).status == 200

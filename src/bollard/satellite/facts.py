@@ -53,7 +53,7 @@ def capabilities(
         drbd_utils_version=kernel.utils,
         drbd_reason=kernel.reason,
         features=SATELLITE_FEATURES,
-        platform="linux",
+        platform="LINUX",
         os_variant=_os_variant(Path("/etc/os-release")),
         digests=DIGESTS,
         attach=next((way for way, reason in attach.items() if not reason), ""),
@@ -73,4 +73,4 @@ def _os_variant(path: Path) -> str:
     except OSError:
         return ""
     fields = dict(line.split("=", 1) for line in lines if "=" in line)
-    return fields.get("ID", "").strip('"')
+    return (fields.get("PRETTY_NAME") or fields.get("ID", "")).strip('"')

@@ -12,7 +12,7 @@ import msgspec
 from bollard.domain.ids import Key, key_of
 from bollard.domain.ports import Clock
 from bollard.domain.seen import Problem
-from bollard.domain.steps import ConfigureReplication, ExportPlain, RemoveBacking, Step
+from bollard.domain.steps import ConfigureReplication, ExportPlain, RemoveBacking, ResizeReplication, Step
 from bollard.domain.targets import Target, TargetDelta, TargetResource
 from bollard.planning.diff import diff, fingerprint, finished
 from bollard.satellite.apply import apply
@@ -37,6 +37,8 @@ __all__ = ["Loop"]
 
 RETRY_MIN_S: Final = 1.0
 RETRY_MAX_S: Final = 300.0
+BUSY_PASSES_MAX: Final = 4
+"""In a row, that are not told of as a problem."""
 SWEEP_S: Final = 300.0
 EVENTS_S: Final = 0.05
 PROGRESS_S: Final = 1.0
@@ -217,6 +219,8 @@ class Loop:
                     known = msgspec.structs.replace(sight, backings=()) if changed else sight
                     changed |= await apply(step, self._wishes.pools, known, self._host)
                 except HostError as error:
+                    if self._soon_free(key, step, error):
+                        return await self._looking.at(key), True, None
                     problem = error.problem()
                     if isinstance(step, RemoveBacking):
                         # What cannot go yet keeps nothing else from being made.
@@ -229,6 +233,11 @@ class Loop:
                 self._pools.wake()
                 sight = await self._looking.at(key)
         return sight, True, problem
+
+    def _soon_free(self, key: Key, step: Step, error: HostError) -> bool:
+        """Whether nodes that change something at once are in each other's way: soon they are not."""
+        busy = isinstance(step, ResizeReplication) and error.code == "engine-busy"
+        return busy and self._failures.get(key, 0) < BUSY_PASSES_MAX
 
     async def _rekeyed(self, target: TargetResource | None, sight: Sight) -> Problem | None:
         """Change passphrases that are to be changed; what stood in the way."""

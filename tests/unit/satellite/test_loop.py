@@ -2,6 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from bollard.domain.ids import NodeName, ResourceName, Uuid
 from bollard.domain.layers import DEFAULT_STACK, LayerKind, ProviderKind
@@ -17,10 +21,12 @@ from bollard.domain.targets import (
     TargetVolume,
 )
 from bollard.satellite.board import Board
+from bollard.satellite.host.base import Engine, HostError
 from bollard.satellite.loop import Loop
 from bollard.sim.clock import VirtualClock, VirtualLoop
 from bollard.sim.engine import Mesh
 from bollard.sim.host import POOL_FOLDER, SimMachine
+from bollard.wire.engine import Reply, Request, Resize
 
 CLUSTER = Uuid("cluster")
 POOL = TargetPool("pool", Uuid("pool-uuid"), ProviderKind.FILE_THIN, {"StorDriver/StorPoolName": POOL_FOLDER})
@@ -33,11 +39,15 @@ def plain(name: str, uuid: str = "r1", size_kib: int = 1024) -> TargetResource:
     )
 
 
-def replicated(name: str, mine: int, uuid: str, *, gi: str | None = "1234567890ABCDEF") -> TargetResource:
+def replicated(
+    name: str, mine: int, uuid: str, *, gi: str | None = "1234567890ABCDEF", size_kib: int = 1024
+) -> TargetResource:
     peers = tuple(
         TargetPeer(NodeName(f"n{other}"), other, f"10.0.0.{other}", 7000) for other in (0, 1) if other != mine
     )
-    volume = TargetVolume(0, Uuid(f"{uuid}-v0"), 1024, "pool", gross_kib=1100, minor=1000, current_gi=gi)
+    volume = TargetVolume(
+        0, Uuid(f"{uuid}-v0"), size_kib, "pool", gross_kib=size_kib + 76, minor=1000, current_gi=gi
+    )
     return TargetResource(
         ResourceName(name),
         Uuid(uuid),
@@ -57,14 +67,33 @@ def stone_of(resource: TargetResource) -> Tombstone:
     return Tombstone(NodeName("n0"), resource.name, resource.uuid, volumes)
 
 
+class BusyEngine:
+    """A data process that refuses so many resizes because another change is under way."""
+
+    def __init__(self, engine: Engine, left: int) -> None:
+        self.engine = engine
+        self.left = left
+
+    async def ask(self, request: Request) -> Reply:
+        if isinstance(request, Resize) and self.left:
+            self.left -= 1
+            raise HostError("another change is under way; try again", code="engine-busy")
+        return await self.engine.ask(request)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.engine, name)
+
+
 class Node:
     """A satellite's inner half on a simulated machine."""
 
-    def __init__(self, machine: SimMachine) -> None:
+    def __init__(self, machine: SimMachine, *, busy: int = 0) -> None:
         clock = VirtualClock(asyncio.get_running_loop())
         self.machine = machine
         self.board = Board(NodeName(machine.node))
-        self.loop = Loop(machine.host(), self.board, clock)
+        host = machine.host()
+        self.engine = BusyEngine(host.engine, busy)
+        self.loop = Loop(replace(host, engine=self.engine), self.board, clock)
         self.task = asyncio.create_task(self.loop.run())
 
     async def until(self, holds: Callable[[], bool], limit_s: float = 60.0) -> None:
@@ -226,6 +255,34 @@ def test_trouble_is_reported_with_its_next_step_and_tried_again() -> None:
         seen = await node.settled("data")
         assert seen.problem is None
         await node.stop()
+
+    on_virtual_time(body)
+
+
+@pytest.mark.parametrize("busy", [3, 8])
+def test_nodes_that_are_in_each_others_way_are_in_trouble_only_when_it_lasts(busy: int) -> None:
+    async def body() -> None:
+        mesh = Mesh()
+        nodes = [Node(SimMachine(f"n{number}", mesh), busy=busy) for number in (0, 1)]
+        for number, node in enumerate(nodes):
+            node.loop.take_full(target(replicated("data", number, f"r{number}")))
+        for node in nodes:
+            await node.settled("data")
+        told: set[str] = set()
+        for number, node in enumerate(nodes):
+            wish = replicated("data", number, f"r{number}", size_kib=4096)
+            node.loop.take_full(target(wish, revision=2))
+
+        def grown() -> bool:
+            seen = [node.board.resources["DATA"] for node in nodes]
+            told.update(one.problem.code for one in seen if one.problem is not None)
+            return all(one.settled and one.revision >= 2 for one in seen)
+
+        await nodes[0].until(grown, 900.0)
+        assert min(node.engine.left for node in nodes) < busy
+        assert told == ({"engine-busy"} if busy == 8 else set())
+        for node in nodes:
+            await node.stop()
 
     on_virtual_time(body)
 

@@ -246,12 +246,12 @@ def _resized(
     changed = msgspec.structs.replace(volume, size_kib=size_kib)
     if not resources:
         return changed, []
-    if size_kib < volume.size_kib and replicas.replicated(definition):
+    if size_kib < volume.size_kib:
         raise Invalid(
             Subject.VOLUME_SIZE,
             str(size_kib),
             f"Volume {volume.number} of '{definition.name}' cannot shrink from {volume.size_kib} KiB",
-            cause="A replicated volume can only grow.",
+            cause="A volume with disks can only grow.",
             correction="Create a smaller volume and copy the data.",
         )
     if size_kib > volume.size_kib:

@@ -40,6 +40,8 @@ class Orders:
                 core.out.append(a.VolumeSize(volume.number, volume.size_bytes))
         for peer in core.peers.values():
             peer.devices[volume.number] = PeerDevice(peer, volume)
+        # What follows from the loss of one link looks at the devices of all peers.
+        for peer in core.peers.values():
             self.r.connector.renegotiate(peer)
         core.changed = True
         self.r.membership.update()
@@ -59,6 +61,7 @@ class Orders:
         del core.volumes[event.volume]
         for peer in core.peers.values():
             peer.devices.pop(event.volume, None)
+        for peer in core.peers.values():
             self.r.connector.renegotiate(peer)
         core.changed = True
 

@@ -192,16 +192,17 @@ def test_replicated_volumes_only_grow() -> None:
     assert seen.volumes[0].size_kib == 40960
 
 
-def test_plain_volumes_shrink_too() -> None:
+def test_plain_volumes_do_not_shrink_either() -> None:
     lab = Lab(1)
     lab.run(create(layer_stack=("STORAGE",)))
     lab.run(volume())
+    lab.run(resize(10240))
+    lab.run(resize(20480))
     place = c.NewResource(node="n1", props={"StorPoolName": "thin"})
     lab.run(c.CreateResources(definition="r1", resources=(place,)))
     lab.quiet()
-    lab.run(resize(10240))
-    lab.quiet()
-    assert lab.machines["N1"].local("r1").backings[0].size_kib == 10240
+    assert refusal(lab, resize(10240)) == (Invalid, Subject.VOLUME_SIZE)
+    assert lab.machines["N1"].local("r1").backings[0].size_kib == 20480
 
 
 def test_growing_beyond_the_space_is_refused() -> None:
