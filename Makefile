@@ -1,4 +1,4 @@
-# The only doors: setup, check, test, lab, demo, sim, bench. CI calls the same recipes.
+# The only doors: setup, check, test, lab, demo, sim, fuzz, soak, bench. CI calls the same recipes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,10 @@ READY := $(VENV)/.ready
 export PYTHONHASHSEED := 0
 JOBS ?= 2
 
-.PHONY: setup check test demo sim bench lab clean
+SECONDS ?= 20
+MINUTES ?= 30
+
+.PHONY: setup check test demo sim bench lab fuzz soak clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -35,6 +38,12 @@ demo: $(READY)
 
 sim: $(READY)
 	$(BIN)/bollard sim --histories 2000
+
+fuzz: $(READY)
+	$(BIN)/python -m fuzz --seconds $(SECONDS)
+
+soak: $(READY)
+	$(BIN)/python -m fuzz.soak --minutes $(MINUTES)
 
 bench: $(READY)
 	$(BIN)/python -m bench

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 CHECKED = [*SOURCES, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "bench").rglob("*.py"))]
+CHECKED += sorted((ROOT / "fuzz").rglob("*.py"))
 
 FILE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 70

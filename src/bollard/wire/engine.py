@@ -5,7 +5,7 @@ Secrets travel only inside `ResourceSpec.shared_secret` and are never echoed bac
 """
 
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -404,16 +404,25 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
 _REQUESTS: Final[msgspec.json.Decoder[Request]] = msgspec.json.Decoder(Request)
 _REPLIES: Final = msgspec.json.Decoder(Reply)
 _SPECS: Final = msgspec.json.Decoder(ResourceSpec)
+_Record = TypeVar("_Record")
+
+
+def _decoded(decoder: msgspec.json.Decoder[_Record], raw: bytes) -> _Record:
+    """What is no UTF-8 or too deep is as unreadable as what is no JSON."""
+    try:
+        return decoder.decode(raw)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from error
 
 
 def decode_request(line: bytes) -> Request:
     """One line to a request; raises msgspec.ValidationError or msgspec.DecodeError with the reason."""
-    return _REQUESTS.decode(line)
+    return _decoded(_REQUESTS, line)
 
 
 def decode_reply(line: bytes) -> Reply:
     """One line to a reply; raises msgspec.DecodeError."""
-    return _REPLIES.decode(line)
+    return _decoded(_REPLIES, line)
 
 
 def encode_line(record: Request | Reply | Event) -> bytes:
@@ -428,4 +437,4 @@ def encode_spec(spec: ResourceSpec) -> bytes:
 
 def decode_spec(raw: bytes) -> ResourceSpec:
     """The inverse of encode_spec; raises msgspec.DecodeError on anything else."""
-    return _SPECS.decode(raw)
+    return _decoded(_SPECS, raw)

@@ -166,6 +166,7 @@ class _Head(msgspec.Struct):
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)
 _HEAD_DECODER = msgspec.msgpack.Decoder(_Head)
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _TYPES: Final = frozenset(str(message.__struct_config__.tag) for message in AnyMessage.__args__)
 
 
@@ -183,10 +184,10 @@ def decode(payload: bytes | bytearray | memoryview) -> AnyMessage | None:
     """The message of a payload; None for a type this release does not know. Raises LinkError."""
     try:
         return _DECODER.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         try:
             head = _HEAD_DECODER.decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNREADABLE:
             raise LinkError(f"a message cannot be read: {error}") from error
         if head.type not in _TYPES:
             return None

@@ -11,6 +11,7 @@ from bollard.sim.replica.oracle import Violation
 DEPTH = int(os.environ.get("BOLLARD_REPLICA_DEPTH", "3"))
 
 
+@pytest.mark.timeout(1800)
 def test_every_history_keeps_the_promises_and_comes_together_again() -> None:
     seen = explore(DEPTH)
     print(seen)  # noqa: T201  the counts are the result
@@ -40,6 +41,7 @@ def test_a_resync_stands_still_until_it_is_told_to_end() -> None:
     assert world.healthy()
 
 
+@pytest.mark.timeout(1800)
 def test_it_finds_generations_that_are_not_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Rotation, "want", lambda *_args, **_kwargs: None)
     with pytest.raises(Violation, match="read on node"):

@@ -17,7 +17,13 @@ LINES = [
 ]
 KEPT = [(int(words[0]), int(words[1]), "disks" in words) for words in LINES if "nodes" not in words[-1]]
 KEPT_WIDER = [
-    (int(words[0]), int(words[1]), *map(int, words[-1].removeprefix("nodes=").split("+")))
+    (
+        int(words[0]),
+        int(words[1]),
+        *map(int, words[-1].removeprefix("nodes=").split("+")),
+        "disks" in words,
+        "short" in words,
+    )
     for words in LINES
     if "nodes" in words[-1]
 ]
@@ -85,9 +91,18 @@ def test_more_copies_survive_what_they_promise_and_agree_again(
     assert acknowledged > 0
 
 
-@pytest.mark.parametrize(("seed", "steps", "diskful", "witnesses"), KEPT_WIDER)
-def test_seeds_of_more_copies_that_failed_once(seed: int, steps: int, diskful: int, witnesses: int) -> None:
-    run_history(seed, steps, diskful=diskful, witnesses=witnesses)
+@pytest.mark.parametrize(("seed", "steps", "diskful", "witnesses", "disk_faults", "short_way"), KEPT_WIDER)
+def test_seeds_of_more_copies_that_failed_once(
+    seed: int, steps: int, diskful: int, witnesses: int, *, disk_faults: bool, short_way: bool
+) -> None:
+    run_history(
+        seed,
+        steps,
+        diskful=diskful,
+        witnesses=witnesses,
+        disk_faults=disk_faults,
+        short_way=short_way,
+    )
 
 
 def test_a_seed_repeats_itself() -> None:

@@ -14,7 +14,7 @@ from seeds import BASE
 
 _SEEDS = 24
 _STEPS = 60
-_FIRST = BASE + 999_000
+_KEPT = (1001,)
 
 
 class TwoNodes(History):
@@ -50,7 +50,7 @@ class TwoNodes(History):
             self.last = node
 
 
-@pytest.mark.parametrize("seed", range(_FIRST, _FIRST + _SEEDS))
+@pytest.mark.parametrize("seed", [*_KEPT, *range(BASE + 2000, BASE + 2000 + _SEEDS)])
 def test_no_write_is_lost_and_the_copies_end_equal(seed: int) -> None:
     history = TwoNodes(seed)
     for node in history.cluster.nodes:

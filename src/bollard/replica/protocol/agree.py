@@ -19,7 +19,7 @@ from bollard.replica.protocol.outcomes import Decision, Settings, Side, Strategy
 from bollard.replica.protocol.split_brain import LostRole, judge_lost_role
 from bollard.replica.protocol.states import ConnState, DiskState, ReplState, Role
 from bollard.replica.protocol.twopc import Vote
-from bollard.replica.protocol.uuids import UuidFlag, same
+from bollard.replica.protocol.uuids import UNSET, UuidFlag, same
 
 if TYPE_CHECKING:
     from bollard.replica.protocol.resource import Resource
@@ -244,6 +244,8 @@ class Agreement:
         sent, options = device.sent_side, self.core.options
         if sent is None or changed_since_sent(sent, self.my_side(device)):
             return Vote.RETRY
+        if self._promised_to_others(device):
+            return Vote.NO
         theirs = self.peer_side(device)
         decision = (decide if peer.dialect.drbd9 else decide84)(sent, theirs, self._settings(peer))
         if (decision.strategy is Strategy.NO_SYNC and self._must_rotate(device)) or (
@@ -285,6 +287,15 @@ class Agreement:
             f"volume {volume.number} with {peer.config.name}: {decision.strategy} by rule {decision.rule}",
         )
         return Vote.YES
+
+    def _promised_to_others(self, device: PeerDevice) -> bool:
+        """Our vote would make good what others, who had it last, went on without."""
+        word, uuids, promised = device.wire_state, device.uuids, device.volume.promised_uuid
+        if promised == UNSET or word is None or uuids is None or not device.peer.dialect.drbd9:
+            return False
+        past = (uuids.current, *uuids.history, *(uuid for _, uuid in uuids.bitmap_uuids))
+        harmless = word.quorum or word.disk < DiskState.CONSISTENT
+        return not harmless and not any(same(promised, uuid) for uuid in past)
 
     def _lost_after_split_brain(self, device: PeerDevice) -> None:
         """This Primary's data loses: it gives way, or if it is in use a handler must see to that."""

@@ -7,7 +7,7 @@ from bollard.replica.protocol import actions as a
 from bollard.replica.protocol import packets as p
 from bollard.replica.protocol.commands import ANY_NODE
 from bollard.replica.protocol.events import Buffer
-from bollard.replica.protocol.model import Peer, PeerDevice, Phase
+from bollard.replica.protocol.model import Peer, PeerDevice, Phase, Volume
 from bollard.replica.protocol.states import ConnState, DiskState, ReplState, Role, StateChange, decode_change
 from bollard.replica.protocol.twopc import Rules, Transaction, Vote
 from bollard.replica.protocol.uuids import UNSET, same
@@ -42,11 +42,40 @@ class Changes(Rules):
 
     def check(self, tx: Transaction) -> Vote | None:
         vote = self._vote(tx)
+        if vote == Vote.YES and self._is_empty(tx) and (unsaved := self._unsaved()):
+            # A Primary asks who knows its new generation: none that a power cut could make us forget.
+            self._save_all(unsaved, lambda: self.r.twopc.decide(tx, Vote.YES))
+            return None
         if vote != Vote.YES or self.core.role != Role.PRIMARY or not self._may_outdate(tx):
             return vote
         # A node that we do not reach will take its own copy for old: ours must be durable before.
         self.flush_disks(lambda: self.r.twopc.decide(tx, Vote.YES))
         return None
+
+    def _is_empty(self, tx: Transaction) -> bool:
+        if tx.is_resize:
+            return False
+        change = self.change_of(tx)
+        return change.conn is None and change.role is None
+
+    def _unsaved(self) -> list[Volume]:
+        """Volumes whose superblock may not be on the disk yet."""
+        volumes = self.core.volumes.values()
+        return [
+            each for each in volumes if each.disk_open and each.writer is not None and not each.writer.idle
+        ]
+
+    def _save_all(self, volumes: list[Volume], then: Callable[[], None]) -> None:
+        left = len(volumes)
+
+        def saved() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                then()
+
+        for volume in volumes:
+            self.r.disks.refresh(volume, saved)
 
     def _may_outdate(self, tx: Transaction) -> bool:
         ends = (tx.initiator, tx.prepare.target_node_id)
@@ -83,7 +112,7 @@ class Changes(Rules):
             return self._check_promote(tx)
         if change.conn in (ReplState.VERIFY_S, ReplState.VERIFY_T):
             return self.r.verify.check(tx)
-        if change.conn is None and change.role is None and self._knows_newer(tx.initiator):
+        if self._is_empty(tx) and self._knows_newer(tx.initiator):
             return Vote.NO
         return Vote.YES
 

@@ -33,7 +33,7 @@ from bollard.replica.protocol.growing import left_by_growth
 from bollard.replica.protocol.meta_writer import MetaWriter
 from bollard.replica.protocol.model import EIO, Peer, PeerDevice, Volume
 from bollard.replica.protocol.states import DiskState, Role
-from bollard.replica.protocol.uuids import masked, same
+from bollard.replica.protocol.uuids import UNSET, masked, same
 
 if TYPE_CHECKING:
     from bollard.replica.protocol.resource import Resource
@@ -338,6 +338,8 @@ class Disks:
             return
         self.core.log("info", f"volume {volume.number}: disk {volume.disk.name} -> {state.name}")
         volume.disk = state
+        if state == DiskState.UP_TO_DATE:
+            volume.promised_uuid = UNSET
         self.core.changed = True
         self.refresh(volume)
         self.r.news.broadcast(volume)

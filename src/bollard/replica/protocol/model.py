@@ -189,6 +189,8 @@ class Volume:
         self.internal = True
         self.size_bytes = 0
         self.exposed_uuid = 0
+        self.promised_uuid = 0
+        """While our disk is not UpToDate: the generation of those with quorum whom we gave our vote."""
         self.quorum = True
         self.had_quorum = False
         self.restored_alone = False

@@ -197,8 +197,6 @@ class Peer84:
         peer, volume, before = device.peer, device.volume, device.disk
         words = [other.wire_state for other in peer.devices.values()]
         primary = any(other is not None and other.role == Role.PRIMARY for other in words)
-        lost = before >= DiskState.INCONSISTENT > word.disk
-        became_primary = primary and peer.role != Role.PRIMARY
         role = Role.PRIMARY if primary else word.role
         consider = device.repl == ReplState.ESTABLISHED and (
             negotiates
@@ -208,7 +206,8 @@ class Peer84:
         self.r.news.peer_state(device, msgspec.structs.replace(word, role=role))
         if not peer.connected:
             return
-        if primary and (lost or (became_primary and word.disk < DiskState.INCONSISTENT)):
+        if primary and word.disk < DiskState.INCONSISTENT:
+            # Its role may have become known before, when it asked for our consent.
             self._part_from_diskless_primary(device)
         elif word.conn == ReplState.AHEAD and device.repl == ReplState.ESTABLISHED:
             device.repl = ReplState.BEHIND

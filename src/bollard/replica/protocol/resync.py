@@ -103,6 +103,7 @@ class Resync:
         digest = self.r.checksums.choose(device, full=plan.full, checksums=plan.checksums)
         device.resync = Target(device.peer.link, started.start_uuid, digest)
         device.bitmap_in = BitmapReceiver(wire_bits(bitmap))
+        self.r.rotation.promise(device)
         name = device.peer.config.name
         how = "fetching all" if digest is None else "comparing checksums"
         self.core.log("info", f"volume {volume.number}: target of {name}, {how}")

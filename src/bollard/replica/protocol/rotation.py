@@ -236,6 +236,7 @@ class Rotation:
             return
         if packet.flags & UuidFlag.NEW_DATAGEN:
             self._follow(device, packet.current, packet.node_mask)
+        self.promise(device)
         self.r.news.follow_peer(device)
         self.r.sources.settle_slot(device)
         self.r.sources.heed_voucher(device)
@@ -273,6 +274,17 @@ class Rotation:
                 self.r.agree.send_uuids(other)
             else:
                 self.r.agree.send_uuids(other, flags=int(UuidFlag.NEW_DATAGEN), weak=weak)
+
+    def promise(self, device: PeerDevice) -> None:
+        """Our vote counts for nodes whose data we do not have: remember its generation.
+
+        Another node, which they went on without, must not get quorum from us meanwhile.
+        """
+        volume, uuids, word = device.volume, device.uuids, device.wire_state
+        if uuids is None or word is None or not word.quorum or not is_random(uuids.current):
+            return
+        if device.disk == DiskState.UP_TO_DATE and volume.disk < DiskState.UP_TO_DATE:
+            volume.promised_uuid = masked(uuids.current)
 
     def learn(self, device: PeerDevice) -> None:
         """A node without a disk remembers the newest generation it was shown."""

@@ -105,6 +105,7 @@ class Sources:
             for device in list(self.core.devices(volume)):
                 if device.peer.connected and device.peer.dialect.features & Feature.KEEPS_LEFTOVERS:
                     self._look_at(device)
+                    self._follow(device)
             self._look_for_one(volume)
             if self._nothing_newer(volume):
                 self.core.log("info", f"volume {volume.number}: all copies are here, none is newer than ours")
@@ -120,6 +121,13 @@ class Sources:
         waits = repl == ReplState.PAUSED_SYNC_T and device.parked is Basis.OTHER_SOURCE
         if waits and self.syncing(device.volume) is None:
             self._leave(device)
+
+    def _follow(self, device: PeerDevice) -> None:
+        """What the end of a resync left to notice: nobody writes, and a peer of our generation is good."""
+        core, volume = self.core, device.volume
+        quiet = core.lost is None and core.role != Role.PRIMARY and not core.primary_peers()
+        if quiet and volume.disk == DiskState.OUTDATED and self.syncing(volume) is None:
+            self.r.news.follow_peer(device)
 
     def _look_for_one(self, volume: Volume) -> None:
         """Nothing brings us up to date, or together, though a peer could."""

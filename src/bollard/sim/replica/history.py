@@ -44,6 +44,8 @@ class Session:
         self.boot = boot
         self.number = number
         self.open = False
+        self.acknowledged = False
+        self.outlived_by: int | None = None  # a former session's node, that acknowledged after we began
 
 
 class History:
@@ -118,11 +120,7 @@ class History:
         )
 
     def _acknowledged(self, session: Session, block: int, write: Write, *, durable: bool) -> None:
-        current = self.session
-        if current is not None and current.node != session.node and current.open:
-            raise Violation(
-                f"node {session.node} acknowledged write {write.number} after node {current.node} took over"
-            )
+        self._one_at_a_time(session, write)
         node = self.cluster.nodes[session.node]
         assert node.resource is not None
         holders = {}
@@ -137,6 +135,19 @@ class History:
         self.oracle.acknowledged(write, holders)
         if durable:
             self.oracle.flush_ended({block: self.oracle.flush_begins()[block]})
+
+    def _one_at_a_time(self, session: Session, write: Write) -> None:
+        """Of two sessions that overlap, one at most acknowledges: what a Primary that was cut off still holds
+        may be acknowledged when it is given quorum again, while its successor never wrote and lost quorum.
+        """
+        current, number = self.session, write.number
+        if session.outlived_by is not None:
+            raise Violation(f"nodes {session.outlived_by} and {session.node} acknowledged: last {number}")
+        session.acknowledged = True
+        if current is not None and current.node != session.node and current.open:
+            if current.acknowledged:
+                raise Violation(f"node {session.node} acknowledged {number} after node {current.node} did")
+            current.outlived_by = session.node
 
     def read(self, session: Session, block: int) -> None:
         """Read a block nobody is writing, and compare."""
