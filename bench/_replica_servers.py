@@ -11,11 +11,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+import bollard
 from bollard.wire import engine as wire
 
 _MAIN = "from bollard.replica.app import main; main()"
+_PACKAGES = (Path(bollard.__file__).parents[1], Path(msgspec.__file__).parents[1])
 _TICKS = os.sysconf("SC_CLK_TCK")
 META_BYTES = 16 << 20
+
+
+class Python:
+    """What runs the data processes: this interpreter, or the one that users have (`--python`)."""
+
+    path = sys.executable
 
 
 class Server:
@@ -70,8 +80,11 @@ def ask(control: Path, request: wire.Request) -> wire.Reply:
 
 
 @contextlib.contextmanager
-def running(*argv: str) -> "Iterator[subprocess.Popen[bytes]]":
-    process = subprocess.Popen(argv, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+def running(*argv: str, **more: str) -> "Iterator[subprocess.Popen[bytes]]":
+    """A process until the end of the block; `more` goes to its environment."""
+    process = subprocess.Popen(
+        argv, env={**os.environ, **more}, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
     try:
         yield process
     finally:
@@ -85,7 +98,8 @@ def running(*argv: str) -> "Iterator[subprocess.Popen[bytes]]":
 
 @contextlib.contextmanager
 def data_process(directory: Path) -> "Iterator[subprocess.Popen[bytes]]":
-    with running(sys.executable, "-c", _MAIN, "--state-dir", str(directory)) as process:
+    path = os.pathsep.join(map(str, _PACKAGES))
+    with running(Python.path, "-c", _MAIN, "--state-dir", str(directory), PYTHONPATH=path) as process:
         wait_for(directory / "control.sock")
         yield process
 
@@ -196,6 +210,23 @@ def qemu_nbd(root: Path, size_bytes: int) -> Iterator[Server]:
         yield Server(f"nbd+unix:///?socket={sock}", [process])
 
 
+@contextlib.contextmanager
+def storage_daemon(root: Path, size_bytes: int) -> Iterator[Server]:
+    sock, image = root / "daemon.sock", sparse(root / "daemon.img", size_bytes)
+    argv = (
+        "qemu-storage-daemon",
+        "--blockdev",
+        f"driver=file,filename={image},node-name=f",
+        "--nbd-server",
+        f"addr.type=unix,addr.path={sock},max-connections=8",
+        "--export",
+        "type=nbd,id=e,node-name=f,name=v,writable=on",
+    )
+    with running(*argv) as process:
+        wait_for(sock)
+        yield Server(f"nbd+unix:///v?socket={sock}", [process])
+
+
 def qemu_quorum(copies: int, program: str) -> Serve:
     """The nearest thing that others offer: qemu's quorum driver over one file and nbdkits, all must write."""
 
@@ -243,6 +274,7 @@ SERVERS: dict[str, tuple[str, Serve]] = {
     "bollard +2": ("", replicated(3)),
     "nbdkit": ("nbdkit", nbdkit),
     "qemu-nbd": ("qemu-nbd", qemu_nbd),
+    "q-s-d": ("qemu-storage-daemon", storage_daemon),
     "quorum +1": ("qemu-nbd", qemu_quorum(2, "qemu-nbd")),
     "quorum +2": ("qemu-nbd", qemu_quorum(3, "qemu-nbd")),
     "q-s-d quorum +1": ("qemu-storage-daemon", qemu_quorum(2, "qemu-storage-daemon")),

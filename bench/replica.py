@@ -1,11 +1,14 @@
 """The data path side by side in one run: fio's nbd engine on our volumes, nbdkit and qemu, round by round.
 
-Prints medians: thousand I/O a second (4 KiB), MiB/s (1 MiB), CPU time, ratios; then resync, memory, failover.
+Prints tables of medians in Markdown: thousand I/O a second (4 KiB) or MiB/s (1 MiB), CPU time of an I/O
+(which says something on a busy machine too), ratios, the machine's load; then resync, memory, failover.
 """
 
 import argparse
 import contextlib
 import json
+import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -14,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from _replica_servers import META_BYTES, SERVERS, Server, available
+from _replica_servers import META_BYTES, SERVERS, Python, Server, available
 from _replica_states import failover_s, memory_mib, memory_plain_mib, resync_mib_s
 
 JOBS = (
@@ -31,6 +34,7 @@ QUICK = ("4k read qd16", "4k write qd1", "4k write qd16", "1M write qd4")
 PAIRS = (
     ("bollard", "nbdkit"),
     ("bollard", "qemu-nbd"),
+    ("bollard", "q-s-d"),
     ("bollard +1", "quorum +1"),
     ("bollard +1", "q-s-d quorum +1"),
     ("bollard +2", "quorum +2"),
@@ -83,6 +87,8 @@ def side_by_side(
                 if title not in titles:
                     continue
                 for name, server in servers.items():
+                    if skipped(name, title):
+                        continue
                     rate, used = measure(
                         server, pattern, block, depth, size_bytes=size_bytes, seconds=seconds
                     )
@@ -92,22 +98,48 @@ def side_by_side(
     return rates, first, total
 
 
-def table(heading: str, figures: Figures, names: list[str], titles: list[str]) -> None:
-    print(f"{heading:28}" + "".join(f"{name:>16}" for name in names))
+def skipped(name: str, title: str) -> bool:
+    """Reads through quorum crawl, at a thousand a second: they would take most of the time for nothing."""
+    return "quorum" in name and "read" in title
+
+
+def row(*cells: str) -> None:
+    print(f"| {' | '.join(cells)} |")
+
+
+def heading(*cells: str) -> None:
+    row(*cells)
+    print("|---" * len(cells) + "|")
+
+
+def middle(figures: Figures, name: str, title: str) -> float:
+    return statistics.median(figures[name, title])
+
+
+def cell(measured: tuple[Figures, Figures, Figures], name: str, title: str) -> str:
+    if skipped(name, title):
+        return "-"
+    rate, first, total = (middle(figures, name, title) for figures in measured)
+    peers = f" + {total - first:.1f}" if name.endswith(("+1", "+2")) else ""
+    return (
+        f"{rate:.0f} ({first:.0f}{peers})" if title.startswith("1M") else f"{rate:.1f} ({first:.1f}{peers})"
+    )
+
+
+def show_ratios(measured: tuple[Figures, Figures, Figures], names: list[str], titles: list[str]) -> None:
+    """The rate of ours by theirs, and the CPU time of theirs by ours: above 1 is better for ours."""
+    rates, _, total = measured
+    pairs = [(ours, theirs) for ours, theirs in PAIRS if ours in names and theirs in names]
+    heading("rate; CPU time", *(f"{ours} / {theirs}" for ours, theirs in pairs))
     for title in titles:
-        cells = "".join(f"{statistics.median(figures[name, title]):16.1f}" for name in names)
-        print(f"{title:28}{cells}")
-
-
-def ratios(figures: Figures, names: list[str], titles: list[str]) -> None:
-    for ours, theirs in PAIRS:
-        if ours in names and theirs in names:
-            times = {
-                title: statistics.median(figures[ours, title]) / statistics.median(figures[theirs, title])
-                for title in titles
-            }
-            cells = "  ".join(f"{title} {factor:.2f}" for title, factor in times.items())
-            print(f"{ours} / {theirs}: {cells}")
+        cells = [
+            "-"
+            if skipped(theirs, title)
+            else f"{middle(rates, ours, title) / middle(rates, theirs, title):.2f}; "
+            f"{middle(total, theirs, title) / max(middle(total, ours, title), 0.01):.2f}"
+            for ours, theirs in pairs
+        ]
+        row(title, *cells)
 
 
 def show_rates(root: Path, arguments: argparse.Namespace) -> None:
@@ -117,7 +149,7 @@ def show_rates(root: Path, arguments: argparse.Namespace) -> None:
         if available(program) and (not arguments.only or name in arguments.only)
     ]
     titles = [title for title, *_ in JOBS if not arguments.quick or title in QUICK]
-    rates, first, total = side_by_side(
+    measured = side_by_side(
         root,
         names,
         titles,
@@ -125,12 +157,23 @@ def show_rates(root: Path, arguments: argparse.Namespace) -> None:
         seconds=arguments.seconds,
         size_bytes=arguments.size_mib << 20,
     )
-    print(f"\n-- in {root.parent}: {arguments.rounds} rounds of {arguments.seconds} s")
-    table("k IOPS (4k), MiB/s (1M)", rates, names, titles)
-    ratios(rates, names, titles)
+    print(f"\nIn {root.parent}, medians of {arguments.rounds} rounds of {arguments.seconds} s.")
+    print("Thousand I/O (4k) or MiB (1M) a second (CPU us an I/O: server + its peers together):\n")
+    heading("", *names)
+    for title in titles:
+        row(title, *(cell(measured, name, title) for name in names))
     print()
-    table("CPU us an I/O, server", first, names, titles)
-    table("CPU us an I/O, with peers", total, names, titles)
+    show_ratios(measured, names, titles)
+    print(f"\n{load()}", flush=True)
+
+
+def load() -> str:
+    return "load of the machine: " + ", ".join(f"{average:.1f}" for average in os.getloadavg())
+
+
+def machine() -> str:
+    version = subprocess.run([Python.path, "--version"], capture_output=True, text=True, check=True).stdout
+    return f"{os.cpu_count()} processors, Linux {platform.release()}, {version.strip()} ({Python.path})"
 
 
 def show_states(root: Path, arguments: argparse.Namespace) -> None:
@@ -151,10 +194,16 @@ def main() -> None:
     parser.add_argument("--size-mib", type=int, default=512)
     parser.add_argument("--directory", action="append", help="where; repeatable (default: tmpfs and disk)")
     parser.add_argument("--only", action="append", help="a server of the table; may be repeated")
+    parser.add_argument("--python", default=sys.executable, help="what runs our data processes")
+    parser.add_argument("--real-time", action="store_true", help="before all other work of the machine: root")
     parser.add_argument("--quick", action="store_true", help="tmpfs, one round, few jobs: a minute")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rounds, arguments.size_mib = 1, min(arguments.size_mib, 128)
+    Python.path = arguments.python
+    if arguments.real_time:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(5))
+    print(f"{machine()}; {load()}")
     places = arguments.directory or (["/dev/shm"] if arguments.quick else ["/dev/shm", "/var/tmp"])
     for place in places:
         with tempfile.TemporaryDirectory(dir=place) as root:
