@@ -2,22 +2,22 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bollard.lab.cluster import Lab, find_kernel
+from bollard.lab.cluster import Kernel, Lab, find_kernel
 from bollard.lab.programs import LabError, need
 from bollard.lab.satellites import LabCluster
 
 
-def lacking(*programs: str) -> str:
+def lacking(*programs: str, kernel: Callable[[], Kernel] = find_kernel) -> str:
     """Why the lab cannot run here; empty when it can."""
     if os.geteuid() != 0:
         return "the lab needs root"
     try:
-        find_kernel()
+        kernel()
         need("ip", "bridge", "nft", "mkfs.ext4", *programs)
     except LabError as error:
         return str(error)
@@ -26,16 +26,23 @@ def lacking(*programs: str) -> str:
 
 @contextmanager
 def cluster(
-    root: Path, *, nodes: int, disks: int, disk_mib: int, load: tuple[str, ...]
+    root: Path,
+    *,
+    nodes: int,
+    disks: int,
+    disk_mib: int,
+    load: tuple[str, ...],
+    kind: type[Lab] = Lab,
+    satellites: type[LabCluster] = LabCluster,
+    memory_mib: int = 384,
 ) -> Iterator[LabCluster]:
     """A lab with satellites and a controller, gone at the end."""
     name = f"c{os.getpid() % 10**6}"
-    memory_mib = 384
-    with Lab(
+    with kind(
         root / "lab", name=name, nodes=nodes, disks=disks, disk_mib=disk_mib, memory_mib=memory_mib, load=load
     ) as lab:
         lab.boot()
-        found = LabCluster(lab, root)
+        found = satellites(lab, root)
         try:
             found.start()
             yield found

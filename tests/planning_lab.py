@@ -25,6 +25,7 @@ from bollard.domain.seen import (
 from bollard.domain.snapshots import SnapshotDefinition, SnapshotOnNode
 from bollard.domain.steps import (
     ConfigureReplication,
+    Connect,
     CreateBacking,
     CreateMetadata,
     DropSnapshot,
@@ -158,7 +159,10 @@ def carried_out(local: Local, step: Step) -> Local:
             volume = _volume_of(step)
             old = backings[volume.uuid]
             assert all(layer.companion_uuid in backings for layer in volume.layers if layer.companion_uuid)
-            layers = tuple(LocalLayer(layer.kind, layer.size_kib) for layer in volume.layers)
+            layers = tuple(
+                LocalLayer(layer.kind, layer.size_kib, layer.fabric.shown if layer.fabric is not None else "")
+                for layer in volume.layers
+            )
             assert volume.gross_kib is not None
             assert old.size_kib >= volume.gross_kib, "layers larger than their storage"
             assert isinstance(step, RaiseLayers) or len(old.layers) == len(layers), "grown while closed"
@@ -176,6 +180,8 @@ def carried_out(local: Local, step: Step) -> Local:
             engine = _configured(
                 step.target, backings, engine, replicated=isinstance(step, ConfigureReplication)
             )
+        case Connect():
+            engine = _connected(step.target)
         case ResizeReplication():
             assert engine is not None, "resized while it is not running"
             assert any(export.number == step.number for export in engine.volumes)
@@ -195,6 +201,14 @@ def carried_out(local: Local, step: Step) -> Local:
             engine = None
     ordered = tuple(sorted(backings.values(), key=lambda backing: backing.volume_uuid))
     return Local(local.name, ordered, engine=engine, snapshots=local.snapshots)
+
+
+def _connected(target: TargetResource) -> LocalEngine:
+    assert target.remote is not None
+    assert target.remote.address, "connected to nobody"
+    exports = tuple(LocalExport(one.number, None, one.size_kib) for one in target.volumes)
+    shown = target.remote.shown
+    return LocalEngine(target.uuid, False, shown, exports, implementation=ReplicationKind.NVME)
 
 
 def _configured(

@@ -49,6 +49,7 @@ class Subject(StrEnum):
     PROPERTY = "property"
     LAYER_KIND = "layer kind"
     LAYER_STACK = "layer stack"
+    NVME_TARGET = "NVMe target"
     PLACE_COUNT = "place count"
     PLACEMENT = "placement"
     PEER_SLOTS = "peer slots"

@@ -27,6 +27,8 @@ class ReplicationKind(StrEnum):
     """The kernel's DRBD 9 module."""
     DRBD84 = "drbd84"
     """The in-tree DRBD 8.4 module: two nodes, no quorum."""
+    NVME = "nvme"
+    """None of them: the volumes are another node's, by NVMe."""
 
 
 class AttachWay(StrEnum):

@@ -12,6 +12,8 @@ class LocalLayer(msgspec.Struct, frozen=True):
     kind: LayerKind
     size_kib: int
     """What it gives to the layer above."""
+    shown: str = ""
+    """Of NVME: to whom it is offered, as `TargetFabric.shown` says it."""
 
 
 class LocalBacking(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -79,6 +79,9 @@ STOR_POOL_NAME_META = Setting("StorPoolNameDrbdMeta")
 INTERNAL_METADATA = ".internal"
 """What that says where metadata is to lie beside the data."""
 PREF_NIC = Setting("PrefNic")
+NVME_PREF_NIC = Setting("NVMe/PrefNic")
+NVME_TRANSPORT = Setting("NVMe/TRType")
+NVME_PORT = Setting("NVMe/Port")
 TCP_PORT_AUTO_RANGE = Setting("TcpPortAutoRange")
 TCP_PORTS_BLOCKED = Setting("TcpPortsBlocked")
 MINOR_NR_AUTO_RANGE = Setting("MinorNrAutoRange")

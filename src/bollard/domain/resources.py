@@ -145,6 +145,8 @@ class DiskKind(StrEnum):
     """Made by the controller for quorum; becomes diskless when someone uses it."""
     CLIENT = "client"
     """Has no vote."""
+    NVME_INITIATOR = "nvme-initiator"
+    """Uses the one disk that another node offers by NVMe; nothing is replicated."""
 
 
 class ResourcePhase(StrEnum):

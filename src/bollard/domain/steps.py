@@ -116,7 +116,7 @@ class RaiseLayers(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
 
 
 class GrowLayers(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
-    """Let the open device layers of a volume adopt the storage that grew under them."""
+    """Let the open device layers of a volume adopt the storage that grew under them, and new users."""
 
     target: TargetResource
     number: int
@@ -191,8 +191,14 @@ class ExportPlain(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
     target: TargetResource
 
 
+class Connect(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
+    """Use the volumes of another node that `target.remote` names; what is connected already stays so."""
+
+    target: TargetResource
+
+
 class RemoveExport(msgspec.Struct, frozen=True, tag=True, omit_defaults=True):
-    """Stop serving a resource without replication. Its backings stay."""
+    """Stop serving a resource without replication, or using another node's. Its backings stay."""
 
     resource: ResourceName
     uuid: Uuid
@@ -215,6 +221,7 @@ Step = (
     | ResizeReplication
     | RemoveReplication
     | ExportPlain
+    | Connect
     | RemoveExport
 )
 """Everything a plan may say."""

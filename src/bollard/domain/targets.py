@@ -23,6 +23,25 @@ class TargetPool(msgspec.Struct, frozen=True, omit_defaults=True):
     props: Props = {}
 
 
+class TargetFabric(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where volumes are offered by NVMe, and to whom; alike for those who offer and those who use them."""
+
+    subsystem: str
+    """The NQN of what is offered."""
+    transport: str
+    address: str
+    port: int
+    hosts: tuple[str, ...] = ()
+    """NQNs of those who may use it; of the user itself, its own."""
+    volumes: tuple[tuple[int, Uuid], ...] = ()
+    """Numbers and marks, as those who offer them know them."""
+
+    @property
+    def shown(self) -> str:
+        """All that the one who offers it is set up by, as a word."""
+        return " ".join((self.transport, self.address, str(self.port), *sorted(self.hosts)))
+
+
 class TargetLayer(msgspec.Struct, frozen=True, omit_defaults=True):
     """A device layer between a volume's storage and what serves it (LUKS, caches, NVMe)."""
 
@@ -40,6 +59,8 @@ class TargetLayer(msgspec.Struct, frozen=True, omit_defaults=True):
     companion_kib: int = 0
     options: Props = {}
     """Effective properties of the layer, keys as in the catalogue without their namespace."""
+    fabric: TargetFabric | None = None
+    """Of NVME alone."""
 
 
 class SnapshotStage(StrEnum):
@@ -176,6 +197,15 @@ class TargetResource(msgspec.Struct, frozen=True, omit_defaults=True):
     attach: str = ""
     """How volumes of the data process become block devices: a way, `none`, or empty for the best there is."""
     files: tuple[TargetFile, ...] = ()
+    remote: TargetFabric | None = None
+    """Where its volumes are, if it has no disk and uses another node's by NVMe."""
+
+    @property
+    def runs_by(self) -> ReplicationKind:
+        """What serves it on this node."""
+        if self.replication is not None:
+            return self.replication.implementation
+        return ReplicationKind.USER if self.remote is None else ReplicationKind.NVME
 
     @property
     def key(self) -> Key:

@@ -9,10 +9,12 @@ import base64
 import json
 import os
 import socketserver
+import stat
 import subprocess
 
 PORT = 7077
 _FILES = ("@read", "@write", "@remove", "@list")
+_TREE = ("@put", "@make", "@drop", "@link", "@ask", "@device", "@claimed")
 
 
 class _Handler(socketserver.StreamRequestHandler):
@@ -26,6 +28,9 @@ class _Handler(socketserver.StreamRequestHandler):
 def _execute(request: dict[str, object]) -> dict[str, object]:
     argv = [str(word) for word in list(request["argv"])]  # type: ignore[call-overload]  # a JSON list
     try:
+        if argv[0] in _TREE:
+            said = _in_tree(argv, base64.b64decode(str(request.get("stdin") or "")))
+            return {"code": 0, "stdout": _text(said), "stderr": ""}
         if argv[0] in _FILES:
             return _on_file(argv, base64.b64decode(str(request.get("stdin") or "")))
         if request.get("background"):
@@ -63,12 +68,39 @@ def _on_file(argv: list[str], data: bytes) -> dict[str, object]:
     return {"code": 0, "stdout": _text(said), "stderr": ""}
 
 
+def _in_tree(argv: list[str], data: bytes) -> bytes:
+    """What the kernel's own files need: writes in place, folders, links, and one file for both ways."""
+    path = argv[1]
+    match argv[0]:
+        case "@put" | "@ask":
+            fd = os.open(path, os.O_RDWR if argv[0] == "@ask" else os.O_WRONLY)
+            try:
+                os.write(fd, data)
+                return os.read(fd, 4096) if argv[0] == "@ask" else b""
+            finally:
+                os.close(fd)
+        case "@make":
+            os.mkdir(path)  # noqa: PTH102
+        case "@drop":
+            os.rmdir(path)  # noqa: PTH106
+        case "@link":
+            os.symlink(argv[2], path)  # noqa: PTH211
+        case "@device":
+            seen = os.stat(path)  # noqa: PTH116
+            if stat.S_ISBLK(seen.st_mode):
+                return f"{os.major(seen.st_rdev)}:{os.minor(seen.st_rdev)}".encode()
+        case "@claimed":
+            os.close(os.open(path, os.O_RDONLY | os.O_EXCL | os.O_NONBLOCK))
+    return b""
+
+
 def _text(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
 class _Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
+    request_queue_size = 128
     daemon_threads = True
     request_queue_size = 64
 

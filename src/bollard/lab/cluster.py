@@ -61,6 +61,9 @@ def find_kernel() -> Kernel:
 class Lab:
     """One cluster. Use it as a context manager: leaving destroys everything."""
 
+    patience = 1.0
+    """How many times longer than on bare metal things may take in its nodes."""
+
     def __init__(
         self,
         root: Path,
@@ -80,13 +83,17 @@ class Lab:
         assert 1 <= nodes <= 9, nodes
         assert 0 <= disks <= len(_DISK_LETTERS), disks
         need("ip", "bridge", "nft", "mkfs.ext4")
-        self.kernel = kernel or find_kernel()
+        self.kernel = kernel or self.default_kernel()
         self.network = LabNetwork(name, nodes)
         self.nodes = range(1, nodes + 1)
         self._root, self._disks, self._disk_mib = root, disks, disk_mib
         self._memory_mib, self._load = memory_mib, load
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._preload = ""
+
+    def default_kernel(self) -> Kernel:
+        """What its nodes run. Raises LabError when this machine has none."""
+        return find_kernel()
 
     def __enter__(self) -> Self:
         self.create()
@@ -124,14 +131,18 @@ class Lab:
         self.network.destroy()
 
     def disk(self, node: int, index: int = 0) -> Path:
-        """The file behind a node's data disk; in the node it is /dev/ubdb, /dev/ubdc, ..."""
+        """The file behind a node's data disk; in the node it is `device(index)`."""
         return self._folder(node) / f"disk{index}.img"
+
+    def device(self, index: int = 0) -> str:
+        """A data disk's path in its node."""
+        return f"/dev/ubd{_DISK_LETTERS[index]}"
 
     def faulty_disk(self, node: int, index: int = 0) -> FaultyDisk:
         """A layer for a node's data disk that fails on demand; nothing is there until its `lay`. LabError."""
         if node not in self.nodes or not 0 <= index < self._disks:
             raise LabError(f"there is no disk {index} in a node {node}")
-        return FaultyDisk(partial(self.exec, node), f"/dev/ubd{_DISK_LETTERS[index]}")
+        return FaultyDisk(partial(self.exec, node), self.device(index))
 
     def traps(self, node: int) -> Traps:
         """Programs of a node that stop at a chosen call; none does until its `arm`."""
@@ -141,8 +152,8 @@ class Lab:
         """Start these nodes (all without arguments) and wait until they answer. Raises LabError."""
         chosen = nodes or tuple(self.nodes)
         for node in chosen:
-            self._processes[node] = start(self._argv(node), str(self.log(node)), self._environment())
-        deadline_s = time.monotonic() + _BOOT_S
+            self._processes[node] = self._start(node)
+        deadline_s = time.monotonic() + _BOOT_S * self.patience
         for node in chosen:
             while not self._answers(node):
                 if self._processes[node].poll() is not None or time.monotonic() > deadline_s:
@@ -150,6 +161,9 @@ class Lab:
                         f"node {node} did not boot:\n{self.log(node).read_text(errors='replace')[-2000:]}"
                     )
                 time.sleep(_POLL_S)
+
+    def _start(self, node: int) -> subprocess.Popen[bytes]:
+        return start(self._argv(node), str(self.log(node)), self._environment())
 
     def kill(self, node: int) -> None:
         """Cut a node's power: every process of it ends at once. What its disks hold stays."""
@@ -184,7 +198,7 @@ class Lab:
     ) -> Done:
         """Run a command in a node; its code may be anything. Raises LabError without an answer."""
         request = {"argv": argv, "stdin": base64.b64encode(stdin).decode(), "background": background}
-        answer = self._ask(node, json.dumps(request).encode() + b"\n", limit_s)
+        answer = self._ask(node, json.dumps(request).encode() + b"\n", limit_s * self.patience)
         found = json.loads(answer)
         texts = (base64.b64decode(found[name]).decode(errors="replace") for name in ("stdout", "stderr"))
         return Done(found["code"], *texts)
@@ -216,11 +230,18 @@ class Lab:
             # Without gro=1 pings work and bulk transfers hang.
             f"vec0:transport=tap,ifname={data_tap(node)},depth=128,gro=1,mac=02:77:{mac[3:]}",
             f"vec1:transport=tap,ifname={control_tap(node)},depth=64,gro=1,mac=02:78:{mac[3:]}",
-            f"lab_name=node{node}", f"lab_id={node}", f"lab_count={len(self.nodes)}",
-            f"lab_modules={self.kernel.modules}", f"lab_load={','.join(self._load)}",
-            f"lab_init={_HERE / 'node_init.py'}", f"lab_keep={_HERE.parents[2]},{sys.prefix}",
+            *self._settings(node),
         ]  # fmt: skip
         return self.network.argv(command)
+
+    def _settings(self, node: int) -> list[str]:
+        """What a node's first process reads of the kernel's command line."""
+        return [
+            f"lab_name=node{node}", f"lab_id={node}", f"lab_count={len(self.nodes)}",
+            f"lab_modules={self.kernel.modules}", f"lab_load={','.join(self._load)}",
+            f"lab_init={_HERE / 'node_init.py'}",
+            f"lab_keep={_HERE.parents[2]},{sys.prefix},{self.kernel.modules}",
+        ]  # fmt: skip
 
     def _environment(self) -> dict[str, str]:
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "TMPDIR": "/dev/shm", "HOME": "/"}  # noqa: S108

@@ -44,7 +44,11 @@ def first_stage() -> None:
     mount("proc", "proc", "/proc")
     lab = settings()
     mount("devtmpfs", "dev", "/dev")
-    mount("ext4", "/dev/ubda", "/mnt", flags=MS_NOATIME)
+    if "early" in lab:
+        mount("sysfs", "sys", "/sys")
+        base = lab["modules"].partition("/lib/modules/")[0] or "/"
+        subprocess.run(["modprobe", "-d", base, "-a", *lab["early"].split(",")], check=True)
+    mount("ext4", lab.get("state", "/dev/ubda"), "/mnt", flags=MS_NOATIME)
     for name in ("up", "wk", "root"):
         os.makedirs(f"/mnt/{name}", exist_ok=True)  # noqa: PTH103
     with open("/proc/filesystems") as file:  # noqa: PTH123
@@ -102,10 +106,17 @@ def _network(lab: dict[str, str]) -> None:
     hosts = [f"10.77.0.{node} node{node}" for node in range(1, int(lab["count"]) + 1)]
     Path("/etc/hosts").write_text("\n".join(["127.0.0.1 localhost", *hosts, ""]))
     number = lab["id"]
-    for device, address in (("lo", ""), ("vec0", f"10.77.0.{number}/24"), ("vec1", f"10.78.0.{number}/24")):
+    data, control = lab.get("nics", "vec0,vec1").split(",")
+    for device, address in (("lo", ""), (data, f"10.77.0.{number}/24"), (control, f"10.78.0.{number}/24")):
         if address:
             subprocess.run(["ip", "addr", "add", address, "dev", device], check=True)
         subprocess.run(["ip", "link", "set", device, "up"], check=True)
+
+
+def _lvm_files(lab: dict[str, str]) -> None:
+    """Where programs are slow, LVM would wait a minute for its monitor to come up."""
+    if lab.get("slow"):
+        Path("/etc/lvm/lvmlocal.conf").write_text("activation { monitoring = 0 }\n")
 
 
 def _drbd_files() -> None:
@@ -135,6 +146,7 @@ def second_stage() -> None:
     _modules(lab)
     _network(lab)
     _drbd_files()
+    _lvm_files(lab)
     _udev()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     print("lab node ready", flush=True)  # noqa: T201  # to the node's log

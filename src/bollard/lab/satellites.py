@@ -38,6 +38,10 @@ class LabCluster:
         self._root = root
         self._controller: subprocess.Popen[bytes] | None = None
 
+    def control_of(self, node: int) -> str:
+        """Where a node's satellite listens."""
+        return control_address(node)
+
     def start(self) -> None:
         """The controller, and every node registered and online. Raises LabError."""
         self.start_controller()
@@ -51,7 +55,7 @@ class LabCluster:
                     {"name": "default", "address": data_address(node)},
                     {
                         "name": "control",
-                        "address": control_address(node),
+                        "address": self.control_of(node),
                         "satellite_port": 3366,
                         "satellite_encryption_type": "PLAIN",
                         "is_active": True,
@@ -170,10 +174,10 @@ class LabCluster:
 
     def until(self, holds: Callable[[], bool], what: str, limit_s: float = _READY_S) -> None:
         """Wait for something. Raises LabError that names it."""
-        deadline_s = time.monotonic() + limit_s
+        deadline_s = time.monotonic() + limit_s * self.lab.patience
         while not holds():
             if time.monotonic() > deadline_s:
-                raise LabError(f"waited {limit_s:g} s in vain for {what}")
+                raise LabError(f"waited {limit_s * self.lab.patience:g} s in vain for {what}")
             time.sleep(_POLL_S)
 
     def _serves(self) -> bool:

@@ -13,6 +13,7 @@ from bollard.domain.local import Local, LocalBacking, LocalEngine, LocalExport
 from bollard.domain.resources import RestoreFrom, Tombstone
 from bollard.domain.steps import (
     ConfigureReplication,
+    Connect,
     CreateBacking,
     CreateMetadata,
     DropSnapshot,
@@ -119,7 +120,7 @@ def _must_stop(target: TargetResource | None, buried: tuple[Tombstone, ...], eng
     if not target.active or engine.replicated is not (target.replication is not None):
         return True
     # Two implementations never share a disk: the old one lets go before the new one takes it.
-    return target.replication is not None and engine.implementation is not target.replication.implementation
+    return engine.implementation is not target.runs_by
 
 
 def _stop(local: Local, engine: LocalEngine) -> Step:
@@ -175,6 +176,8 @@ def _build(target: TargetResource, local: Local, engine: LocalEngine | None) -> 
         mine = [backing for uuid, backing in there.items() if uuid in target.storage_uuids]
         idle = [one for one in mine if one.layers or (one.block and one.active)]
         return [*steps, *(_lower(local, backing) for backing in sorted(idle, key=_layers_first))]
+    if target.remote is not None:
+        return [*steps, *_connect_steps(target, engine)]
     if target.replication is None:
         return [*steps, *_export_steps(target, there, engine)]
     # The engine grows before it gets the new configuration, which names the new size.
@@ -287,10 +290,11 @@ def _layer_steps(target: TargetResource, volume: TargetVolume, backing: LocalBac
     there = [layer.kind for layer in backing.layers]
     if not backing.active or there[: len(wanted)] != wanted:
         return [RaiseLayers(target, volume.number)]
-    small = any(
-        now.size_kib < layer.size_kib for now, layer in zip(backing.layers, volume.layers, strict=False)
+    stale = any(
+        now.size_kib < layer.size_kib or (layer.fabric is not None and now.shown != layer.fabric.shown)
+        for now, layer in zip(backing.layers, volume.layers, strict=False)
     )
-    return [GrowLayers(target, volume.number)] if small else []
+    return [GrowLayers(target, volume.number)] if stale else []
 
 
 def _restore(target: TargetResource, volume: TargetVolume, restore: RestoreFrom) -> Step:
@@ -333,6 +337,16 @@ def _metadata(target: TargetResource, volume: TargetVolume, replication: TargetR
         anew=volume.restore is not None,
         metadata=volume.metadata,
     )
+
+
+def _connect_steps(target: TargetResource, engine: LocalEngine | None) -> list[Step]:
+    """Connected, with every volume there and large enough, from where the target says."""
+    assert target.remote is not None, target.name
+    if engine is not None and not engine.broken and engine.fingerprint == target.remote.shown:
+        served = {volume.number: volume.size_kib for volume in engine.volumes}
+        if all(served.get(volume.number, 0) >= volume.size_kib for volume in target.volumes):
+            return []
+    return [Connect(target)]
 
 
 def _export_steps(

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from itertools import combinations
 from typing import assert_never
 
+import msgspec
+
 from bollard.domain import props
 from bollard.domain.access import AuthToken
 from bollard.domain.cluster import Change, Cluster, Put, Record
@@ -41,7 +43,7 @@ from bollard.domain.targets import (
     TargetSnapshot,
     TargetVolume,
 )
-from bollard.planning import effective, locks, sizes
+from bollard.planning import effective, fabrics, locks, sizes
 from bollard.planning.layers import drbd
 from bollard.planning.layers.stack import DEVICE_LAYERS, levels
 
@@ -120,6 +122,7 @@ def target_resource(cluster: Cluster, resource: Resource, vault: Vault = _LOCKED
         props=resource.props,
         attach=_attach(cluster, definition, resource),
         files=_files(cluster, definition),
+        remote=fabrics.remote_of(cluster, definition, resource),
     )
 
 
@@ -189,6 +192,9 @@ def _target_volume(
     if resource.diskful:
         layers = _layers(on_node, stack, options, net_kib=net, peer_slots=slots)
         layers = locks.with_secrets(layers, volume, vault)
+        if fabrics.is_fabric(stack):
+            fabric = fabrics.fabric_of(cluster, definition, resource, volume)
+            layers = (*layers[:-1], msgspec.structs.replace(layers[-1], fabric=fabric))
     maps = effective.volume_maps(cluster, definition, resource, volume)
     return TargetVolume(
         number=volume.number,

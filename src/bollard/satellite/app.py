@@ -14,6 +14,7 @@ import socket
 import ssl
 import sys
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -29,10 +30,11 @@ from bollard.satellite.data_process import DataProcess
 from bollard.satellite.devices import Devices
 from bollard.satellite.facts import NO_KERNEL, capabilities
 from bollard.satellite.files import FileKeeper
-from bollard.satellite.host.base import Host
+from bollard.satellite.host.base import Files, Host, Runner, Tree
 from bollard.satellite.host.block_devices import LocalBlockDevices
 from bollard.satellite.host.engine import EngineClient
 from bollard.satellite.host.kernel_drbd import KernelDrbd
+from bollard.satellite.host.kernel_tree import LocalTree
 from bollard.satellite.host.local import LocalFiles
 from bollard.satellite.host.runner import LocalRunner
 from bollard.satellite.link import Links
@@ -43,7 +45,7 @@ from bollard.satellite.state import StateFolder, StateFolderError, keep_token
 from bollard.satellite.trust import distrust
 from bollard.wire.devices import DevicePoolSpec
 
-__all__ = ["main"]
+__all__ = ["Doors", "Satellite", "main"]
 
 _FUSE: Final = "/dev/fuse"
 _log = logging.getLogger("bollard.satellite")
@@ -88,10 +90,21 @@ def _join(state: StateFolder, settings: Settings) -> None:
     sys.stdout.write(f"The node has its certificate ({subject}); start bollard-satellite now.\n")
 
 
+@dataclass(frozen=True)
+class Doors:
+    """To a machine that is not this one: a node of a lab whose satellite runs beside it."""
+
+    files: Files
+    runner: Runner
+    tree: Tree
+    able: Capabilities
+
+
 class Satellite:
     """One satellite process."""
 
-    def __init__(self, settings: Settings, state: StateFolder) -> None:
+    def __init__(self, settings: Settings, state: StateFolder, doors: Doors | None = None) -> None:
+        """`doors` lead to another machine; None: this one."""
         instance = uuid.uuid1().hex[:12].upper()
         self._settings = settings
         self._state = state
@@ -101,18 +114,20 @@ class Satellite:
         )
         self._engine = EngineClient(str(self._process.control))
         self._board = Board(NodeName(settings.node_name))
+        self._doors = doors
         files, runner = LocalFiles(), LocalRunner()
         self._runner = runner
-        self._kernel = _kernel(settings, runner, files, self._clock)
+        self._kernel = _kernel(settings, runner, files, self._clock) if doors is None else None
         self._files = FileKeeper(settings.allow_ext_files, state.files)
         host = Host(
-            files=files,
-            runner=runner,
+            files=files if doors is None else doors.files,
+            runner=runner if doors is None else doors.runner,
             engine=self._engine,
             nbd_socket=str(self._process.nbd),
             facts={"node": settings.node_name, "uname": platform.node()},
             kernel=self._kernel,
-            devices=LocalBlockDevices(lambda: self._process.devices, settings.links),
+            devices=_devices(self._process, settings) if doors is None else None,
+            tree=_tree() if doors is None else doors.tree,
         )
         self._host = host
         self._loop = Loop(host, self._board, self._clock, self._files)
@@ -158,6 +173,8 @@ class Satellite:
                 raise end
 
     def _able(self) -> Capabilities:
+        if self._doors is not None:
+            return self._doors.able
         kernel = self._kernel.facts if self._kernel is not None else NO_KERNEL
         assert self._host.devices is not None
         return capabilities(kernel, self._runner.path_of, self._host.devices.usable())
@@ -246,6 +263,15 @@ class Satellite:
 def _volumes(settings: Settings) -> str:
     """Only where it can be mounted: without root a data process that is told to would not start."""
     return settings.volumes if os.geteuid() == 0 and Path(_FUSE).exists() else ""
+
+
+def _devices(process: DataProcess, settings: Settings) -> LocalBlockDevices:
+    return LocalBlockDevices(lambda: process.devices, settings.links)
+
+
+def _tree() -> LocalTree | None:
+    """The kernel's own files take root as well."""
+    return LocalTree() if os.geteuid() == 0 else None
 
 
 def _kernel(settings: Settings, runner: LocalRunner, files: LocalFiles, clock: Clock) -> KernelDrbd | None:

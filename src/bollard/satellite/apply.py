@@ -5,9 +5,10 @@ from typing import assert_never
 
 from bollard.domain.errors import Subject
 from bollard.domain.ids import Key, Uuid, key_of
-from bollard.domain.layers import LayerKind, ReplicationKind
+from bollard.domain.layers import LayerKind
 from bollard.domain.steps import (
     ConfigureReplication,
+    Connect,
     CreateBacking,
     CreateMetadata,
     DropSnapshot,
@@ -80,7 +81,7 @@ async def apply(step: Step, pools: Pools, sight: Sight, host: Host) -> bool:
             await REPLICATION[step.implementation].format(step, path, meta, host)
             await provider.mark(backing, pool, Marks(metadata=True), host)
             return True
-        case ConfigureReplication() | ExportPlain():
+        case ConfigureReplication() | ExportPlain() | Connect():
             return await _open(step.target, pools, sight, host)
         case ResizeReplication():
             if running is not None and running.uuid == step.uuid:
@@ -178,9 +179,7 @@ async def _open(target: TargetResource, pools: Pools, sight: Sight, host: Host) 
             paths[volume.number] = backing.top if backing.layers else await provider.activate(backing, host)
             if volume.metadata is not None and target.replication is not None:
                 metas[volume.number] = await _metadata(target.name, volume.metadata, pools, host)
-    replication = target.replication
-    kind = replication.implementation if replication is not None else ReplicationKind.USER
-    return await REPLICATION[kind].open(target, backings, Paths(paths, metas), host)
+    return await REPLICATION[target.runs_by].open(target, backings, Paths(paths, metas), host)
 
 
 async def _metadata(resource: str, metadata: TargetMetadata | None, pools: Pools, host: Host) -> str:

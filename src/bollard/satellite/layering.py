@@ -48,7 +48,7 @@ def _stacked(backing: BackingSeen, by_lower: dict[tuple[LayerKind, str], LayerSe
         device = seen.device
     if not layers:
         return backing
-    known = tuple(LocalLayer(seen.kind, seen.size_kib) for seen in layers)
+    known = tuple(LocalLayer(seen.kind, seen.size_kib, seen.shown) for seen in layers)
     return msgspec.structs.replace(
         backing, layers=tuple(layers), local=msgspec.structs.replace(backing.local, layers=known)
     )

@@ -124,5 +124,4 @@ def _is_it(running: Running, target: TargetResource | None) -> bool:
     """Whether this is the target's resource, run by what shall run it."""
     if target is None or running.spec.uuid != target.uuid:
         return False
-    replication = target.replication
-    return running.kind is (replication.implementation if replication is not None else ReplicationKind.USER)
+    return running.kind is target.runs_by

@@ -42,6 +42,7 @@ BUSY_PASSES_MAX: Final = 4
 SWEEP_S: Final = 300.0
 EVENTS_S: Final = 0.05
 PROGRESS_S: Final = 1.0
+REMOTE_S: Final = 10.0
 ROUNDS: Final = 8
 _log = logging.getLogger(__name__)
 
@@ -281,13 +282,18 @@ class Loop:
             self._board.drop_resource(key)
 
     def _next(self, key: Key, sight: Sight, problem: Problem | None, *, left: bool) -> None:
+        target = self._wishes.resources.get(key)
+        # No event tells of a connection to another node's volumes: it is looked at now and then.
+        remote = target is not None and target.remote is not None
         if problem is not None or left:
             failures = self._failures[key] = self._failures.get(key, -1) + 1
-            delay_s = min(RETRY_MAX_S, RETRY_MIN_S * 2 ** min(failures, 16))
+            longest_s = REMOTE_S if remote else RETRY_MAX_S
+            delay_s = min(longest_s, RETRY_MIN_S * 2 ** min(failures, 16))
             self._wake(key, max(RETRY_MIN_S, min(delay_s, self._lost.wait_s(key))))
             return
         self._failures.pop(key, None)
-        target = self._wishes.resources.get(key)
+        if remote:
+            self._wake(key, REMOTE_S)
         moves = sight.status is not None and busy(sight.status)
         if moves or self._verifying.pending(target, sight.status):
             self._wake(key, PROGRESS_S)

@@ -39,7 +39,7 @@ LAYER_NEEDS: Final[Mapping[LayerKind, Needs]] = {
     LayerKind.CACHE: Needs({"dmsetup": "dmsetup"}, ("dm_mod", "dm_cache", "dm_cache_smq")),
     LayerKind.WRITECACHE: Needs({"dmsetup": "dmsetup"}, ("dm_mod", "dm_writecache")),
     LayerKind.BCACHE: Needs({"make-bcache": "bcache-tools"}, ("bcache",)),
-    LayerKind.NVME: Needs({"nvme": "nvme-cli"}, ("nvmet", "nvme_fabrics")),
+    LayerKind.NVME: Needs({"modprobe": "kmod"}, ("configfs", "nvmet", "nvmet_tcp", "nvme_tcp")),
 }
 
 

@@ -145,7 +145,7 @@ def _volume(
 ) -> SeenVolume:
     backing = backings.get(volume.uuid)
     device = devices.get(volume.number)
-    if target.replication is None:
+    if target.replication is None and target.remote is None:
         disk_state = "Created" if backing is not None and backing.local.complete else "DUnknown"
     else:
         disk_state = device.disk_state if device is not None else "DUnknown"
@@ -176,6 +176,9 @@ def _usable(volume: TargetVolume, backing: BackingSeen) -> bool:
 def _way(
     target: TargetResource, volume: TargetVolume, sight: Sight, nbd_socket: str, attached: Attached
 ) -> _Way:
+    if sight.kind is ReplicationKind.NVME:
+        known = sight.spec.volumes if sight.spec is not None else ()
+        return _Way(next((one.backing or "" for one in known if one.number == volume.number), ""))
     if sight.kind is not ReplicationKind.USER:
         return _Way(f"/dev/drbd{volume.minor}")
     uri = export_uri(target.name, volume.number, nbd_socket)

@@ -145,6 +145,8 @@ def _layer_of(target: TargetResource) -> object:
         )
     if target.replication is not None:
         return REPLICATION[target.replication.implementation]
+    if target.remote is not None:
+        return _Unserved()
     devices = [volume.device for volume in target.volumes]
     if not devices or not all(devices):
         return REPLICATION[ReplicationKind.USER]

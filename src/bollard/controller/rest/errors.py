@@ -129,6 +129,7 @@ _CODES: dict[type[DomainError], dict[Subject, str]] = {
         _S.SCHEDULE: "NOT_FOUND_SCHEDULE",
         _S.COMMAND: "NOT_FOUND_CRYPT_KEY",
         _S.PASSPHRASE: "NOT_FOUND_CRYPT_KEY",
+        _S.NVME_TARGET: "MISSING_NVME_TARGET",
     },
     Exists: {
         _S.NODE: "EXISTS_NODE",
@@ -191,8 +192,10 @@ _CODES: dict[type[DomainError], dict[Subject, str]] = {
         _S.COMMAND: "INVLD_REQUEST",
         _S.CONTROLLER: "INVLD_CONF",
         _S.PASSPHRASE: "MISSING_PROPS",
+        _S.NVME_TARGET: "EXISTS_NVME_TARGET_PER_RSC_DFN",
     },
     InUse: {
+        _S.NVME_TARGET: "EXISTS_NVME_INITIATOR_PER_RSC_DFN",
         _S.NODE: "NODE_HAS_USED_RSC",
         _S.GROUP: "EXISTS_RSC_DFN",
         _S.SNAPSHOT: "EXISTS_SNAPSHOT_DFN",

@@ -16,7 +16,7 @@ from bollard.domain.resources import (
     ResourcePhase,
     SelectFilter,
 )
-from bollard.planning import effective, entries, placement, replicas, shared
+from bollard.planning import effective, entries, fabrics, placement, replicas, shared
 from bollard.planning.decide import definitions, resources
 from bollard.planning.decide.outcome import outcome
 from bollard.planning.decide.placing import with_stack
@@ -55,7 +55,9 @@ def _make_available(command: MakeAvailable, draft: Draft) -> Decision:
         return outcome(draft, [said], ready=True)
     resources.check_node(draft, definition, node)
     has_disks = not replicas.has_first_replicas_to_make(draft, definition)
-    if command.diskful or not has_disks or not replicas.replicated(definition):
+    if has_disks and not command.diskful and fabrics.is_fabric(replicas.stack_of(definition)):
+        replicas.add(draft, definition, node, disk=DiskKind.NVME_INITIATOR, pools={})
+    elif command.diskful or not has_disks or not replicas.replicated(definition):
         if has_disks and not replicas.replicated(definition):
             raise NotFound(
                 Subject.RESOURCE,

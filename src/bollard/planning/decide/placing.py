@@ -23,7 +23,7 @@ from bollard.domain.resources import (
     ResourcePhase,
     SelectFilter,
 )
-from bollard.planning import effective, entries, placement, replicas
+from bollard.planning import effective, entries, fabrics, placement, replicas
 from bollard.planning.decide import definitions, resources, volume_definitions
 from bollard.planning.decide.groups import checked_filter, modified
 from bollard.planning.decide.outcome import outcome
@@ -68,7 +68,11 @@ def _place(draft: Draft, definition: ResourceDefinition, wanted: SelectFilter, *
     refs = entries.refs_of(definition=definition.name)
     goal = wanted.place_count if wanted.place_count is not None else PLACE_COUNT_DEFAULT
     missing = wanted.additional_place_count
-    if missing is None:
+    stack = replicas.stack_of(definition)
+    fabrics.check_stack(definition, stack)
+    if fabrics.is_fabric(stack):
+        goal, missing = 1, 1 - len(counting)
+    elif missing is None:
         missing = goal - len(counting)
     if missing <= 0 and not wanted.diskless_on_remaining:
         return Placed([_deployed_already(definition, counting, goal, refs)])
@@ -169,7 +173,10 @@ def _summary(definition: ResourceDefinition, chosen: tuple[placement.Chosen, ...
 
 def _fill_remaining(draft: Draft, definition: ResourceDefinition) -> list[Entry]:
     """A client on every other node that can have one."""
-    if not replicas.replicated(definition):
+    disk = DiskKind.CLIENT
+    if fabrics.is_fabric(replicas.stack_of(definition)):
+        disk = DiskKind.NVME_INITIATOR
+    elif not replicas.replicated(definition):
         return []
     said: list[Entry] = []
     for _, node in sorted(draft.cluster.nodes.items()):
@@ -177,24 +184,22 @@ def _fill_remaining(draft: Draft, definition: ResourceDefinition) -> list[Entry]
         usable = node.holds_storage and node.phase is NodePhase.NORMAL and seen.online
         if not usable or draft.resource(definition.name, node.name) is not None:
             continue
-        replicas.add(draft, definition, node, disk=DiskKind.CLIENT, pools={}, made_by="autoplacer")
+        replicas.add(draft, definition, node, disk=disk, pools={}, made_by="autoplacer")
         message = f"'{definition.name}' can be used on '{node.name}' without a disk there"
         said.append(entries.created(Subject.RESOURCE, message, entries.refs_of(definition=definition.name)))
     return said
 
 
-def _refuse_initiators(wanted: SelectFilter) -> None:
-    if wanted.diskless_type is not None and wanted.diskless_type.upper() not in {
-        "DRBD",
-        "DISKLESS",
-        "DRBD_DISKLESS",
-        "DRBD_CLIENT",
-    }:
+def _refuse_initiators(wanted: SelectFilter, stack: tuple[LayerKind, ...]) -> None:
+    known = {"DRBD", "DISKLESS", "DRBD_DISKLESS", "DRBD_CLIENT"}
+    if fabrics.is_fabric(stack):
+        known = {"DISKLESS", fabrics.INITIATOR_FLAG}
+    if wanted.diskless_type is not None and wanted.diskless_type.upper() not in known:
         raise Invalid(
             Subject.LAYER_STACK,
             wanted.diskless_type,
             f"Diskless resources of the type {wanted.diskless_type} are not possible",
-            cause="They belong to a layer that no node supports yet.",
+            cause=f"The layers are {', '.join(stack)}.",
         )
 
 
@@ -206,10 +211,10 @@ def _autoplace(command: Autoplace, draft: Draft) -> Decision:
     if command.diskless_on_remaining is not None:
         own = msgspec.structs.replace(own, diskless_on_remaining=command.diskless_on_remaining)
     wanted = own.over(group.select_filter)
-    _refuse_initiators(wanted)
     if command.layer_stack:
         stack, _ = definitions.parsed_stack(command.layer_stack)
         definition = with_stack(draft, definition, stack)
+    _refuse_initiators(wanted, replicas.stack_of(definition))
     placed = _place(draft, definition, wanted, subject=Subject.RESOURCE)
     said = [*placed.entries, *([] if definition.volumes else [resources.no_volumes(definition)])]
     return outcome(draft, said, ready=True, explanation=placed.explanation)
@@ -235,7 +240,6 @@ def with_stack(
 def _spawn(command: SpawnResource, draft: Draft) -> Decision:
     group = draft.find_group(command.group)
     wanted = checked_filter(command.select_filter).over(group.select_filter)
-    _refuse_initiators(wanted)
     _check_sizes(command, group)
     made = CreateDefinition(
         name=command.name or "",
@@ -259,6 +263,7 @@ def _spawn(command: SpawnResource, draft: Draft) -> Decision:
     if command.definitions_only:
         said.append(_no_resources(definition, group))
         return outcome(draft, said)
+    _refuse_initiators(wanted, replicas.stack_of(definition))
     placed = _place(draft, definition, wanted, subject=Subject.GROUP)
     return outcome(draft, [*said, *placed.entries], ready=True, explanation=placed.explanation)
 

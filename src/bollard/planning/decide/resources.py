@@ -25,7 +25,7 @@ from bollard.domain.resources import (
     ResourceDefinition,
     ResourcePhase,
 )
-from bollard.planning import entries, replicas, shared, sizes
+from bollard.planning import entries, fabrics, replicas, shared, sizes
 from bollard.planning.decide import properties
 from bollard.planning.decide.definitions import parsed_stack
 from bollard.planning.decide.outcome import outcome
@@ -65,7 +65,9 @@ def disk_kind(flags: tuple[str, ...], *, client: bool) -> DiskKind:
                 kind = DiskKind.TIE_BREAKER
             case "INACTIVE":
                 pass  # says nothing of the disk
-            case "NVME_INITIATOR" | "EBS_INITIATOR":
+            case fabrics.INITIATOR_FLAG:
+                return DiskKind.NVME_INITIATOR
+            case "EBS_INITIATOR":
                 raise Unsupported(
                     Subject.LAYER_KIND, flag, f"{flag} belongs to a layer that no node supports yet"
                 )
@@ -74,7 +76,7 @@ def disk_kind(flags: tuple[str, ...], *, client: bool) -> DiskKind:
                     Subject.REQUEST,
                     flag[:48],
                     f"'{flag[:48]}' is not a flag of a resource",
-                    correction="Known: DISKLESS, DRBD_DISKLESS, TIE_BREAKER, INACTIVE.",
+                    correction="Known: DISKLESS, DRBD_DISKLESS, NVME_INITIATOR, TIE_BREAKER, INACTIVE.",
                 )
     return DiskKind.CLIENT if client else kind
 
@@ -108,6 +110,7 @@ def check_node(draft: Draft, definition: ResourceDefinition, node: Node) -> None
             correction="Restore the node, or choose another one.",
         )
     check_phase(definition)
+    fabrics.check_stack(definition, replicas.stack_of(definition))
     seen = draft.world.observed.node(node.name)
     known = seen.capabilities if seen.online else None
     if known is None:
@@ -237,7 +240,8 @@ def _one(
     named = own.get(props.STOR_POOL_NAME.key)
     if disk is DiskKind.DISKFUL and named is not None and _is_diskless_pool(draft, node, named):
         disk = DiskKind.DISKLESS
-    if disk is not DiskKind.DISKFUL and not replicas.replicated(definition):
+    disk = _over_fabric(draft, definition, disk)
+    if disk not in {DiskKind.DISKFUL, DiskKind.NVME_INITIATOR} and not replicas.replicated(definition):
         raise Invalid(
             Subject.LAYER_STACK,
             definition.name,
@@ -277,6 +281,20 @@ def _one(
         node_id=given.drbd_node_id,
         ports=given.tcp_ports,
     )
+
+
+def _over_fabric(draft: Draft, definition: ResourceDefinition, disk: DiskKind) -> DiskKind:
+    """What `disk` means for this definition. Raises Invalid, Conflict or NotFound where NVMe forbids it."""
+    if not fabrics.is_fabric(replicas.stack_of(definition)):
+        if disk is DiskKind.NVME_INITIATOR:
+            raise fabrics.refuse_disk_flag(definition, fabrics.INITIATOR_FLAG)
+        return disk
+    others = draft.resources_of(definition.name)
+    if disk is DiskKind.DISKFUL:
+        fabrics.check_second_target(definition, others)
+        return disk
+    fabrics.check_target_there(definition, others)
+    return DiskKind.NVME_INITIATOR
 
 
 def may_start_equal(
@@ -391,6 +409,7 @@ def _modify_volume(command: ModifyVolume, draft: Draft) -> Decision:
 def refuse_last_copy(draft: Draft, resource: Resource, what: str) -> None:
     """Raises Conflict when the cluster would lose its only complete copy, or users their only disk."""
     others = [one for one in draft.cluster.resources_of(resource.definition) if one.key != resource.key]
+    fabrics.refuse_used_target(resource, others, what)
     if not resource.diskful or LayerKind.DRBD not in resource.layer_stack or not others:
         return
     disks = replicas.diskful(others)

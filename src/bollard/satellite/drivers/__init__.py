@@ -28,6 +28,7 @@ from bollard.satellite.drivers.file_thin import FileThin
 from bollard.satellite.drivers.luks import Luks
 from bollard.satellite.drivers.lvm import Lvm
 from bollard.satellite.drivers.lvm_thin import LvmThin
+from bollard.satellite.drivers.nvme import NvmeInitiator, NvmeTarget
 from bollard.satellite.drivers.replication import Replication
 from bollard.satellite.drivers.writecache import Writecache
 from bollard.satellite.drivers.zfs import Zfs
@@ -190,9 +191,9 @@ PROVIDERS: Final[Mapping[ProviderKind, Provider]] = {
     driver.kind: driver for driver in (Diskless(), File(), FileThin(), Lvm(), LvmThin(), Zfs(), ZfsThin())
 }
 REPLICATION: Final[Mapping[ReplicationKind, Layer]] = {
-    driver.implementation: driver for driver in (Replication(), Drbd9(), Drbd84())
+    driver.implementation: driver for driver in (Replication(), Drbd9(), Drbd84(), NvmeInitiator())
 }
 LAYERS: Final[Mapping[LayerKind, Layer]] = {LayerKind.DRBD: REPLICATION[ReplicationKind.USER]}
 DEVICE_LAYERS: Final[Mapping[LayerKind, DeviceLayer]] = {
-    driver.kind: driver for driver in (Luks(), Cache(), Writecache(), Bcache())
+    driver.kind: driver for driver in (Luks(), Cache(), Writecache(), Bcache(), NvmeTarget())
 }

@@ -39,6 +39,7 @@ __all__ = [
     "Runner",
     "SnapshotSeen",
     "Space",
+    "Tree",
 ]
 
 
@@ -108,6 +109,8 @@ class LayerSeen(msgspec.Struct, frozen=True):
     size_kib: int
     secret: bool = False
     """Whether it keeps others from reading what is below."""
+    shown: str = ""
+    """As in LocalLayer."""
 
 
 class BackingSeen(msgspec.Struct, frozen=True):
@@ -268,6 +271,40 @@ class Follower(Protocol):
         """Start it and give its lines; it ends with the iteration, and the iteration with it. HostError."""
 
 
+class Tree(Protocol):
+    """The kernel's own files (sysfs, configfs). HostError `kernel-refused` or `busy` when it refuses."""
+
+    async def names(self, path: str) -> tuple[str, ...]:
+        """What is in a folder; empty when it is not there."""
+
+    async def read(self, path: str) -> str | None:
+        """A small text without the blanks around it; None when it cannot be read."""
+
+    async def write(self, path: str, text: str) -> None:
+        """Give a file that is there a text; the kernel acts on it before this returns."""
+
+    async def make(self, path: str) -> bool:
+        """Make a folder; whether it was not there."""
+
+    async def drop(self, path: str) -> bool:
+        """Remove a folder; whether it was there."""
+
+    async def link(self, path: str, to: str) -> bool:
+        """Make a symbolic link; whether it was not there."""
+
+    async def unlink(self, path: str) -> bool:
+        """Remove a symbolic link; whether it was there."""
+
+    async def ask(self, path: str, text: str) -> str:
+        """Write a text and read the answer, through one opened file."""
+
+    async def device(self, path: str) -> str:
+        """`MAJOR:MINOR` of a block device; empty when there is none."""
+
+    async def in_use(self, path: str) -> bool:
+        """Whether a block device is mounted or claimed by the kernel for something else."""
+
+
 class Engine(Protocol):
     """The data process, by its control socket's records."""
 
@@ -383,3 +420,5 @@ class Host:
     """None: this satellite leaves the kernel's DRBD alone."""
     devices: BlockDevices | None = None
     """None: volumes of the data process are not made block devices."""
+    tree: Tree | None = None
+    """None: this satellite leaves the kernel's NVMe alone."""

@@ -82,6 +82,12 @@ class LuksResource(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     luks_volumes: tuple[LuksVolume, ...] = ()
 
 
+class NvmeResource(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """The NVMe layer of a resource on a node."""
+
+    nvme_volumes: tuple[LayerVolume, ...] = ()
+
+
 class LayerObject(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A layer and what it stands on."""
 
@@ -90,6 +96,7 @@ class LayerObject(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     drbd: DrbdResource | None = None
     storage: StorageResource | None = None
     luks: LuksResource | None = None
+    nvme: NvmeResource | None = None
 
 
 class ResourceState(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -198,6 +205,7 @@ _DISK_FLAGS: dict[DiskKind, tuple[str, ...]] = {
     DiskKind.DISKLESS: ("DISKLESS", "DRBD_DISKLESS"),
     DiskKind.TIE_BREAKER: ("DISKLESS", "DRBD_DISKLESS", "TIE_BREAKER"),
     DiskKind.CLIENT: ("DISKLESS", "DRBD_DISKLESS"),
+    DiskKind.NVME_INITIATOR: ("DISKLESS", "NVME_INITIATOR"),
 }
 _PHASE_FLAGS: dict[ResourcePhase, tuple[str, ...]] = {
     ResourcePhase.NORMAL: (),
@@ -319,6 +327,8 @@ def _layers(picture: Picture, stack: tuple[LayerKind, ...], pieces: list[_Piece]
                 layer = LayerObject(kind, below, drbd=_drbd(picture, pieces))
             case LayerKind.LUKS if picture.resource.diskful:
                 layer = LayerObject(kind, below, luks=LuksResource(tuple(map(_luks_volume, pieces))))
+            case LayerKind.NVME:
+                layer = LayerObject(kind, below, nvme=NvmeResource(tuple(map(_nvme_volume, pieces))))
             case LayerKind.STORAGE:
                 volumes = tuple([piece.layers[kind] for piece in pieces])
                 layer = LayerObject(kind, below, storage=StorageResource(volumes))
@@ -339,6 +349,18 @@ def _luks_volume(piece: _Piece) -> LuksVolume:
         usable_size_kib=piece.size_kib,
         opened=opened,
         corrupted_key=False,
+    )
+
+
+def _nvme_volume(piece: _Piece) -> LayerVolume:
+    seen = piece.seen
+    return LayerVolume(
+        volume_number=piece.volume.number,
+        allocated_size_kib=piece.layers[LayerKind.STORAGE].allocated_size_kib,
+        usable_size_kib=seen.size_kib if seen is not None and seen.size_kib else piece.size_kib,
+        device_path=seen.device_path if seen is not None else "",
+        backing_device=seen.backing_path if seen is not None else "",
+        disk_state=_NO_DISK_STATE,
     )
 
 
