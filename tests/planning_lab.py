@@ -115,7 +115,9 @@ COMPANION_POOL = "fast"
 """Companions carry the mark of their volume with `-c` behind it."""
 
 
-def _kept(local: Local, step: TakeSnapshot | DropSnapshot) -> Local:
+def _kept(local: Local, step: TakeSnapshot | DropSnapshot | Connect) -> Local:
+    if isinstance(step, Connect):
+        return msgspec.structs.replace(local, engine=_connected(step.target))
     if isinstance(step, TakeSnapshot):
         assert any(one.volume_uuid == step.volume_uuid for one in local.backings), "a snapshot of nothing"
         taken = LocalSnapshot(step.pool, step.number, step.snapshot_uuid)
@@ -128,7 +130,7 @@ def _kept(local: Local, step: TakeSnapshot | DropSnapshot) -> Local:
 
 def carried_out(local: Local, step: Step) -> Local:
     """What is there after a step; asserts what a real machine would refuse or regret."""
-    if isinstance(step, TakeSnapshot | DropSnapshot):
+    if isinstance(step, TakeSnapshot | DropSnapshot | Connect):
         return _kept(local, step)
     backings = {backing.volume_uuid: backing for backing in local.backings}
     engine = local.engine
@@ -159,10 +161,7 @@ def carried_out(local: Local, step: Step) -> Local:
             volume = _volume_of(step)
             old = backings[volume.uuid]
             assert all(layer.companion_uuid in backings for layer in volume.layers if layer.companion_uuid)
-            layers = tuple(
-                LocalLayer(layer.kind, layer.size_kib, layer.fabric.shown if layer.fabric is not None else "")
-                for layer in volume.layers
-            )
+            layers = _opened(volume)
             assert volume.gross_kib is not None
             assert old.size_kib >= volume.gross_kib, "layers larger than their storage"
             assert isinstance(step, RaiseLayers) or len(old.layers) == len(layers), "grown while closed"
@@ -180,8 +179,6 @@ def carried_out(local: Local, step: Step) -> Local:
             engine = _configured(
                 step.target, backings, engine, replicated=isinstance(step, ConfigureReplication)
             )
-        case Connect():
-            engine = _connected(step.target)
         case ResizeReplication():
             assert engine is not None, "resized while it is not running"
             assert any(export.number == step.number for export in engine.volumes)
@@ -201,6 +198,13 @@ def carried_out(local: Local, step: Step) -> Local:
             engine = None
     ordered = tuple(sorted(backings.values(), key=lambda backing: backing.volume_uuid))
     return Local(local.name, ordered, engine=engine, snapshots=local.snapshots)
+
+
+def _opened(volume: TargetVolume) -> tuple[LocalLayer, ...]:
+    return tuple(
+        LocalLayer(one.kind, one.size_kib, one.fabric.shown if one.fabric is not None else "")
+        for one in volume.layers
+    )
 
 
 def _connected(target: TargetResource) -> LocalEngine:

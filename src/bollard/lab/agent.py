@@ -100,7 +100,6 @@ def _text(data: bytes) -> str:
 
 class _Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
-    request_queue_size = 128
     daemon_threads = True
     request_queue_size = 64
 

@@ -5,7 +5,7 @@ One node has the disk and offers its volumes; all others use them there, without
 
 from bollard.domain import props
 from bollard.domain.cluster import Cluster
-from bollard.domain.errors import Conflict, InUse, Invalid, NotFound, Subject, Unsupported
+from bollard.domain.errors import Conflict, Exists, InUse, Invalid, Subject, Unsupported
 from bollard.domain.ids import Uuid, key_of
 from bollard.domain.layers import LayerKind
 from bollard.domain.resources import DiskKind, Resource, ResourceDefinition, ResourcePhase, VolumeDefinition
@@ -71,10 +71,10 @@ def target_of(cluster: Cluster, definition: ResourceDefinition) -> Resource | No
 
 
 def check_second_target(definition: ResourceDefinition, others: list[Resource]) -> None:
-    """Raises Conflict when another node offers the volumes already: there is one disk, not a replica each."""
+    """Raises Exists when another node offers the volumes already: there is one disk, not a replica each."""
     there = [one.node for one in others if one.diskful]
     if there:
-        raise Conflict(
+        raise Exists(
             Subject.NVME_TARGET,
             definition.name,
             f"'{definition.name}' has its disk on '{there[0]}'",
@@ -84,9 +84,9 @@ def check_second_target(definition: ResourceDefinition, others: list[Resource]) 
 
 
 def check_target_there(definition: ResourceDefinition, others: list[Resource]) -> None:
-    """Raises NotFound when no node has a disk that could be used."""
+    """Raises Conflict when no node has a disk that could be used."""
     if not any(one.diskful for one in others):
-        raise NotFound(
+        raise Conflict(
             Subject.NVME_TARGET,
             definition.name,
             f"No node has a disk of '{definition.name}' that could be used by NVMe",

@@ -7,6 +7,7 @@ from bollard.domain import commands as c
 from bollard.domain.errors import (
     Conflict,
     DomainError,
+    Exists,
     InUse,
     Invalid,
     NotFound,
@@ -85,7 +86,7 @@ def test_one_node_offers_what_the_others_use(lab: Lab) -> None:
 def test_transport_port_and_interface_are_properties(lab: Lab) -> None:
     lab.run(create(on("n1"), on("n2", "NVME_INITIATOR")))
     lab.run(c.CreateNetInterface(node="n1", net_interface=c.NewNetInterface(name="fast", address="10.9.0.1")))
-    lab.run(c.ModifyNode(node="n1", props=override(PrefNic="fast")))
+    lab.run(c.ModifyResource(definition="vol", node="n1", props=override(PrefNic="fast")))
     lab.run(c.ModifyDefinition(name="vol", props=override(TRType="rdma", Port="5000")))
     fabric, user = offered(lab), told(lab, "n2").remote
     assert user is not None
@@ -97,8 +98,8 @@ def test_transport_port_and_interface_are_properties(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        (create(on("n2", "NVME_INITIATOR")), (NotFound, Subject.NVME_TARGET)),
-        (create(on("n1"), on("n2")), (Conflict, Subject.NVME_TARGET)),
+        (create(on("n2", "NVME_INITIATOR")), (Conflict, Subject.NVME_TARGET)),
+        (create(on("n1"), on("n2")), (Exists, Subject.NVME_TARGET)),
         (c.ToggleDisk(definition="vol", node="n1", to_diskful=False), (NotFound, Subject.RESOURCE)),
     ],
 )
@@ -111,7 +112,7 @@ def test_refused_before_there_is_a_disk(
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        (create(on("n3")), (Conflict, Subject.NVME_TARGET)),
+        (create(on("n3")), (Exists, Subject.NVME_TARGET)),
         (c.DeleteResource(definition="vol", node="n1"), (InUse, Subject.NVME_TARGET)),
         (c.ToggleDisk(definition="vol", node="n2", to_diskful=True), (Invalid, Subject.LAYER_STACK)),
         (c.ToggleDisk(definition="vol", node="n1", to_diskful=False), (Invalid, Subject.LAYER_STACK)),

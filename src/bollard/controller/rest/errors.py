@@ -129,7 +129,6 @@ _CODES: dict[type[DomainError], dict[Subject, str]] = {
         _S.SCHEDULE: "NOT_FOUND_SCHEDULE",
         _S.COMMAND: "NOT_FOUND_CRYPT_KEY",
         _S.PASSPHRASE: "NOT_FOUND_CRYPT_KEY",
-        _S.NVME_TARGET: "MISSING_NVME_TARGET",
     },
     Exists: {
         _S.NODE: "EXISTS_NODE",
@@ -159,6 +158,7 @@ _CODES: dict[type[DomainError], dict[Subject, str]] = {
         _S.SCHEDULE: "EXISTS_SCHEDULE",
         _S.PASSPHRASE: "EXISTS_CRYPT_PASSPHRASE",
         _S.LAYER_STACK: "EXISTS_RSC",
+        _S.NVME_TARGET: "EXISTS_NVME_TARGET_PER_RSC_DFN",
         _S.MINOR: "INVLD_MINOR_NR",
         _S.TCP_PORT: "INVLD_TCP_PORT",
         _S.NODE_ID: "INVLD_NODE_ID",
@@ -192,7 +192,7 @@ _CODES: dict[type[DomainError], dict[Subject, str]] = {
         _S.COMMAND: "INVLD_REQUEST",
         _S.CONTROLLER: "INVLD_CONF",
         _S.PASSPHRASE: "MISSING_PROPS",
-        _S.NVME_TARGET: "EXISTS_NVME_TARGET_PER_RSC_DFN",
+        _S.NVME_TARGET: "MISSING_NVME_TARGET",
     },
     InUse: {
         _S.NVME_TARGET: "EXISTS_NVME_INITIATOR_PER_RSC_DFN",

@@ -284,7 +284,7 @@ def _one(
 
 
 def _over_fabric(draft: Draft, definition: ResourceDefinition, disk: DiskKind) -> DiskKind:
-    """What `disk` means for this definition. Raises Invalid, Conflict or NotFound where NVMe forbids it."""
+    """What `disk` means for this definition. Raises Invalid, Conflict or Exists where NVMe forbids it."""
     if not fabrics.is_fabric(replicas.stack_of(definition)):
         if disk is DiskKind.NVME_INITIATOR:
             raise fabrics.refuse_disk_flag(definition, fabrics.INITIATOR_FLAG)

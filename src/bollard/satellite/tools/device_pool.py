@@ -162,6 +162,7 @@ def _zpool(spec: DevicePoolSpec, level: str) -> Plan:
 
 def _vdo(spec: DevicePoolSpec, group: str) -> list[tuple[str, ...]]:
     slab = ("--vdosettings", f"slab_size_mb={spec.vdo_slab_kib >> 10}") if spec.vdo_slab_kib else ()
+    # LVM asks for a virtual size; without one the volume is as large as what it can address.
     logical = ("--virtualsize", f"{spec.vdo_logical_kib}k") if spec.vdo_logical_kib else ()
     whole = ("lvcreate", "--yes", "--type", "vdo", *_VDO_LOGICAL, *logical, *slab, *spec.lv_arguments)
     return [
