@@ -66,6 +66,8 @@ class Devices:
                     code="tool-missing",
                     correction="Install the package that provides it.",
                 )
+        if spec.vdo:
+            await self._check_vdo()
         if not spec.devices:
             raise HostError("No devices were given", code="no-devices")
         free = {device.path: device for device in await self.free()}
@@ -85,6 +87,22 @@ class Devices:
                 f"There is a {what} '{group}' already",
                 code="group-exists",
                 correction="Choose another name, or register it as a storage pool as it is.",
+            )
+
+    async def _check_vdo(self) -> None:
+        if self._host.runner.path_of("vdoformat") is None:
+            raise HostError(
+                "The program 'vdoformat' is not installed",
+                code="tool-missing",
+                correction="Install the package vdo.",
+            )
+        version = device_pool.lvm_version(await self._run("lvm", "version"))
+        if version < device_pool.VDO_LVM:
+            raise HostError(
+                "LVM is too old to put a thin pool on VDO",
+                code="tool-missing",
+                cause=f"It is {_lvm(version) or 'of no known version'}.",
+                correction=f"Install lvm2 {_lvm(device_pool.VDO_LVM)} or newer, or do without VDO.",
             )
 
     async def _probe(self, path: str) -> None:
@@ -142,6 +160,11 @@ class Devices:
 
     async def _run(self, *argv: str, expect: tuple[int, ...] = (0,)) -> str:
         return (await self._host.runner.run(Cmd(argv, expect=expect))).stdout.decode("utf-8", "replace")
+
+
+def _lvm(version: tuple[int, ...]) -> str:
+    """As LVM writes it: 2.03.24."""
+    return ".".join(f"{number:02}" if index else str(number) for index, number in enumerate(version))
 
 
 def _unfit(path: str, why: str) -> HostError:

@@ -14,7 +14,7 @@ ROWS = [
     {"name": "/dev/b", "type": "disk", "size": 8 << 30, "maj:min": "8:16"},
     {"name": "/dev/used", "type": "disk", "size": 8 << 30, "maj:min": "8:32", "mountpoints": ["/srv"]},
 ]
-HARMLESS = {"lsblk", "wipefs", "vgs"}
+HARMLESS = {"lsblk", "lvm", "wipefs", "vgs"}
 
 
 class Tools:
@@ -23,6 +23,7 @@ class Tools:
     def __init__(self, *, signature: str = "", groups: str = "", fails: str = "", lacks: str = "") -> None:
         self.ran: list[str] = []
         self.signature, self.groups, self.fails, self.lacks = signature, groups, fails, lacks
+        self.lvm = "2.03.31"
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -41,19 +42,25 @@ class Tools:
             "lsblk": json.dumps({"blockdevices": ROWS}),
             "wipefs": self.signature,
             "vgs": self.groups,
+            "lvm": f"  LVM version:     {self.lvm}(2) (2025-02-27)\n",
         }.get(cmd.argv[0], "")
         return Done(0, output.encode(), b"")
 
 
 def made(
-    tools: Tools, *devices: str, provider: str = "LVM", raid: str = "JBOD", udev: bool = False
+    tools: Tools,
+    *devices: str,
+    provider: str = "LVM",
+    raid: str = "JBOD",
+    udev: bool = False,
+    vdo: bool = False,
 ) -> DevicePoolDone:
     async def run() -> DevicePoolDone:
         host = SimMachine("n1", Mesh()).host()
         if udev:
             await host.files.make_folder("/run/udev/data")
         machine = Devices(Host(host.files, tools, host.engine, ""))
-        spec = DevicePoolSpec("r1", provider, devices, "fast", raid_level=raid)
+        spec = DevicePoolSpec("r1", provider, devices, "fast", vdo=vdo, raid_level=raid)
         first, again = await machine.make(spec), await machine.make(spec)
         assert first == again, "an attempt is made once"
         return first
@@ -121,3 +128,16 @@ def test_a_zpool_is_made_unless_there_is_one() -> None:
     done = made(tools, "/dev/a", provider="ZFS_THIN")
     assert "zpool 'fast'" in done.error
     assert "zpool" not in tools.ran
+
+
+def test_vdo_is_refused_where_lvm_or_its_tool_cannot() -> None:
+    old, bare, able = Tools(), Tools(lacks="vdoformat"), Tools()
+    old.lvm = "2.03.16"
+    for tools, words in ((old, "2.03.24"), (bare, "package vdo")):
+        done = made(tools, "/dev/a", provider="LVM_THIN", vdo=True)
+        assert words in done.correction
+        assert set(tools.ran) <= HARMLESS, tools.ran
+    assert made(able, "/dev/a", provider="LVM_THIN", vdo=True).backing == "linstor_fast/fast"
+    assert [name for name in able.ran if name not in HARMLESS] == [
+        "pvcreate", "vgcreate", "lvcreate", "lvconvert",
+    ]  # fmt: skip

@@ -1,5 +1,6 @@
 """Bare devices: which hold nothing, by lsblk's report, and the commands that make a pool of some. Pure."""
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -7,7 +8,19 @@ import msgspec
 
 from bollard.wire.devices import DevicePoolSpec, FreeDevice
 
-__all__ = ["LSBLK", "RAID_LEVELS", "SIZE_MIN_BYTES", "Block", "Plan", "free", "parse", "plan", "why_not"]
+__all__ = [
+    "LSBLK",
+    "RAID_LEVELS",
+    "SIZE_MIN_BYTES",
+    "VDO_LVM",
+    "Block",
+    "Plan",
+    "free",
+    "lvm_version",
+    "parse",
+    "plan",
+    "why_not",
+]
 
 SIZE_MIN_BYTES: Final = 1 << 30
 """Smaller devices are not offered: they are parts of something, or toys."""
@@ -22,7 +35,10 @@ _ZFS_LEVELS: Final = {
 }  # fmt: skip
 _OURS: Final = frozenset({"147", "43", "1", "11", "2"})
 """Majors of DRBD, NBD, RAM disks, CD drives and floppies."""
-_VDO_LOGICAL: Final = ("--extents", "100%FREE")
+_VDO_EXTENTS: Final = ("--extents", "98%FREE")
+"""The thin pool's own metadata needs room beside it."""
+VDO_LVM: Final = (2, 3, 24)
+"""LVM before this version cannot put a thin pool on VDO."""
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -105,6 +121,12 @@ def why_not(block: Block) -> str:
     return ""
 
 
+def lvm_version(output: str) -> tuple[int, ...]:
+    """Of what `lvm version` prints; empty when it says none."""
+    found = re.search(r"LVM version:\s*(\d+)\.(\d+)\.(\d+)", output)
+    return tuple(int(word) for word in found.groups()) if found else ()
+
+
 def plan(spec: DevicePoolSpec) -> Plan:
     """How to make it. ValueError with a sentence for what can never work."""
     level = spec.raid_level.upper()
@@ -162,9 +184,8 @@ def _zpool(spec: DevicePoolSpec, level: str) -> Plan:
 
 def _vdo(spec: DevicePoolSpec, group: str) -> list[tuple[str, ...]]:
     slab = ("--vdosettings", f"slab_size_mb={spec.vdo_slab_kib >> 10}") if spec.vdo_slab_kib else ()
-    # LVM asks for a virtual size; without one the volume is as large as what it can address.
     logical = ("--virtualsize", f"{spec.vdo_logical_kib}k") if spec.vdo_logical_kib else ()
-    whole = ("lvcreate", "--yes", "--type", "vdo", *_VDO_LOGICAL, *logical, *slab, *spec.lv_arguments)
+    whole = ("lvcreate", "--yes", "--type", "vdo", *_VDO_EXTENTS, *logical, *slab, *spec.lv_arguments)
     return [
         (*whole, "--name", spec.name, f"{group}/vdopool0"),
         ("lvconvert", "--yes", "--type", "thin-pool", f"{group}/{spec.name}"),

@@ -4,7 +4,15 @@ import json
 
 import pytest
 
-from bollard.satellite.tools.device_pool import SIZE_MIN_BYTES, free, parse, plan, why_not
+from bollard.satellite.tools.device_pool import (
+    SIZE_MIN_BYTES,
+    VDO_LVM,
+    free,
+    lvm_version,
+    parse,
+    plan,
+    why_not,
+)
 from bollard.wire.devices import DevicePoolSpec
 
 GIB = 1 << 30
@@ -79,7 +87,16 @@ def test_commands_and_how_they_are_undone() -> None:
     )
     vdo = plan(spec("LVM_THIN", "/dev/a", vdo=True)).steps
     assert "slab_size_mb=2048" in vdo[2]
+    assert "98%FREE" in vdo[2], "the thin pool's metadata needs room"
     assert vdo[3] == ("lvconvert", "--yes", "--type", "thin-pool", "linstor_fast/fast")
+
+
+def test_versions_of_lvm_are_read_and_compared() -> None:
+    old = "  LVM version:     2.03.16(2) (2022-05-18)\n  Library version: 1.02.185\n"
+    new = "  LVM version:     2.03.31(2) (2025-02-27)\n"
+    assert lvm_version(old) == (2, 3, 16)
+    assert lvm_version(old) < VDO_LVM < lvm_version(new)
+    assert lvm_version("nothing") == ()
 
 
 @pytest.mark.parametrize(
