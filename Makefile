@@ -10,7 +10,7 @@ JOBS ?= 2
 SECONDS ?= 20
 MINUTES ?= 30
 
-.PHONY: setup check test demo sim bench lab fuzz soak clean
+.PHONY: setup check test demo sim bench lab incus fuzz soak clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -32,6 +32,10 @@ test: $(READY)
 
 lab: $(READY)
 	$(BIN)/pytest -q -m lab
+
+# The Incus daemon of Debian sid with its LINSTOR driver: fetched once from Debian's mirror, needs root.
+incus: $(READY)
+	BOLLARD_INCUS=1 $(BIN)/pytest -q -n0 tests/contract/test_incus.py
 
 demo: $(READY)
 	$(BIN)/bollard demo

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-_START_S = 30.0
+_START_S = 120.0
 _STOP_S = 15.0
 _POLL_S = 0.05
 _SATELLITE_PORT = 3366

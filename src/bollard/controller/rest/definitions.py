@@ -1,10 +1,14 @@
 """Routes of resource definitions and volume definitions."""
 
+from http import HTTPStatus
+
 from starlette.responses import Response
 
 from bollard.controller.rest import find
 from bollard.controller.rest.call import Call
 from bollard.controller.rest.routing import Route
+from bollard.controller.settling import settled
+from bollard.domain.cluster import Cluster
 from bollard.domain.commands import (
     CreateDefinition,
     CreateVolumeDefinition,
@@ -16,7 +20,7 @@ from bollard.domain.commands import (
 )
 from bollard.domain.errors import Invalid, Subject
 from bollard.domain.ids import Key, key_of
-from bollard.domain.procedures import Procedure
+from bollard.domain.procedures import Procedure, Verb
 from bollard.domain.resources import ResourceDefinition
 from bollard.wire.rest.bodies import props
 from bollard.wire.rest.codes import Act, Noun
@@ -37,6 +41,8 @@ _ALL = "/v1/resource-definitions"
 _ONE = "/v1/resource-definitions/{resource}"
 _VOLUMES = "/v1/resource-definitions/{resource}/volume-definitions"
 _VOLUME = "/v1/resource-definitions/{resource}/volume-definitions/{volume_number}"
+_GROWN_S = 30.0
+"""Longer growing goes on in the background."""
 _CALM = frozenset({"UpToDate", "Diskless", "Created", "Client"})
 
 
@@ -194,17 +200,29 @@ async def create_volume_definition(call: Call) -> Response:
 
 
 async def modify_volume_definition(call: Call) -> Response:
-    """Change the size, properties or flags of a volume on all its nodes."""
+    """Change the size, properties or flags of a volume on all its nodes.
+
+    A new size is answered when nodes that are online have it: clients grow their file system next.
+    """
     body: VolumeDefinitionModify = await call.body()
-    return await call.run(
+    definition = call.names["resource"]
+    answer = await call.run(
         ModifyVolumeDefinition(
-            definition=call.names["resource"],
+            definition=definition,
             number=call.volume_number(),
             size_kib=body.size_kib,
             props=body.change(),
             flags=body.flags or (),
         )
     )
+    growing = key_of(Verb.RESIZE, definition, "")
+    if body.size_kib is not None and answer.status_code == HTTPStatus.OK:
+
+        def grown(cluster: Cluster) -> bool:
+            return growing not in cluster.procedures
+
+        await settled(call.api.service, [definition], grown, _GROWN_S)
+    return answer
 
 
 async def delete_volume_definition(call: Call) -> Response:
