@@ -119,6 +119,31 @@ def test_what_is_no_good_token_opens_nothing(word: str) -> None:
     assert ask(guard(demanded=False), word, peer=HERE).name == "local"
 
 
+def stays(
+    keeper: KeyGuard | LocalGuard, word: str = "", *, peer: str = FAR, needs: Scope = Scope.VIEWER
+) -> bool:
+    headers = {"authorization": f"Bearer {word}"} if word else {}
+    return asyncio.run(keeper.stays(Visitor(headers, peer), needs))
+
+
+def test_who_was_admitted_stays_as_long_as_he_would_be_admitted_again() -> None:
+    for keeper in (guard(demanded=True), guard(demanded=False)):
+        assert stays(keeper, "reader")
+        assert not stays(keeper, "reader", needs=Scope.OPERATOR)
+        assert not any(stays(keeper, word) for word in ("wrong", "expired", "revoked", ""))
+    assert stays(guard(demanded=False), peer=HERE)
+    assert not stays(guard(demanded=True), peer=HERE)
+    assert stays(LocalGuard(), needs=Scope.OPEN)
+    assert not stays(LocalGuard())
+    assert asyncio.run(OpenGuard().stays(Visitor({}, FAR), Scope.ADMIN))
+
+
+def test_asking_whether_one_stays_is_no_call() -> None:
+    keeper = guard(demanded=True, calls=Buckets(1, 1))
+    assert all(stays(keeper, "reader") for _ in range(5))
+    assert ask(keeper, "reader").name == "token:2"
+
+
 def test_a_bound_token_opens_nothing_from_elsewhere() -> None:
     with pytest.raises(SignIn):
         ask(guard(demanded=True), "bound", peer="10.0.0.8")
