@@ -26,7 +26,7 @@ from lab_cluster import (
 _LACKING = lacking("lvcreate", "thin_check", "modprobe", kernel=find_emulated_kernel)
 pytestmark = [
     pytest.mark.lab,
-    pytest.mark.timeout(1800),  # some two minutes of work on two idle processors
+    pytest.mark.timeout(3600),  # some two minutes of work on two idle processors
     pytest.mark.skipif(bool(_LACKING), reason=_LACKING),
 ]
 _MODULES = ("dm-thin-pool", "dm-snapshot", "dm-vdo")

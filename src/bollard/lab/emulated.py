@@ -74,7 +74,7 @@ def _sharer() -> str:
 class EmulatedLab(Lab):
     """As a `Lab`, with another kernel and other device names."""
 
-    patience = 5.0
+    patience = 10.0
 
     def create(self) -> None:
         """Disks and network; boots nothing yet."""
