@@ -82,10 +82,11 @@ def side_by_side(
             servers[name] = server = stack.enter_context(SERVERS[name][1](root, size_bytes))
             # Once everywhere, so that no measurement pays for first allocation.
             fio(server.uri, "write", "1m", 4, f"--size={size_bytes}")
-        for _ in range(rounds):
+        for number in range(rounds):
             for title, pattern, block, depth in JOBS:
                 if title not in titles:
                     continue
+                print(f"round {number + 1} of {rounds}: {title}", file=sys.stderr, flush=True)
                 for name, server in servers.items():
                     if skipped(name, title):
                         continue
