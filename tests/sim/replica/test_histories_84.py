@@ -5,11 +5,13 @@ So the client only moves while both copies are equal and connected, or back to t
 
 import random
 
+import msgspec
 import pytest
 
 from bollard.replica.protocol.config import Options
 from bollard.replica.protocol.dialect import DRBD84
 from bollard.sim.replica.history import History
+from bollard.sim.replica.kind import Kind
 from seeds import BASE
 
 _SEEDS = 24
@@ -31,7 +33,8 @@ class TwoNodes(History):
             csums_after_crash_only=dice.random() < 0.5,
             max_version=DRBD84,
         )
-        super().__init__(seed, options, witnesses=0, disk_faults=seed % 2 == 1)
+        chosen = msgspec.structs.asdict(options)
+        super().__init__(seed, Kind(witnesses=0, disk_faults=seed % 2 == 1, options=chosen))
         self.last: int | None = None
 
     def crash(self, node: int) -> None:
