@@ -28,8 +28,8 @@ class Looking:
         self._lost = lost
         self._primed: dict[Key, Sight] = {}
 
-    async def prime(self, backings: tuple[BackingSeen, ...]) -> None:
-        """Take everything at one moment, before any pass has run; `backings` from all pools."""
+    async def prime(self, backings: tuple[BackingSeen, ...], unread: frozenset[Key] = frozenset()) -> None:
+        """Take everything at one moment, before any pass has run; `backings` from all pools but `unread`."""
         by_key: dict[Key, list[BackingSeen]] = {}
         for seen in await layering.with_layers(backings, self._host):
             by_key.setdefault(key_of(seen.resource), []).append(seen)
@@ -40,7 +40,7 @@ class Looking:
         self._primed = {
             key: self._sight(key, tuple(by_key.get(key, ())), running.get(key, []))
             for key in self._wishes.keys()  # noqa: SIM118  # not a mapping
-            if not self._snapshot_pools(key)
+            if not self._snapshot_pools(key) and unread.isdisjoint(map(key_of, self._pools(key)))
         }
 
     async def at(self, key: Key) -> Sight:

@@ -142,10 +142,10 @@ class Loop:
         await self._begun.wait()
         while True:
             await self._pools.look()
-            backings = await self._pools.survey()
+            backings, unread = await self._pools.survey()
             if not self._surveyed:
                 try:
-                    await self._looking.prime(backings)
+                    await self._looking.prime(backings, unread)
                 except HostError as error:
                     _log.warning("the data process cannot be asked yet: %s", error.cause or error.message)
                 self._surveyed = True
@@ -159,7 +159,8 @@ class Loop:
             left = leftovers(backings, self._wishes.volume_uuids())
             if left and left != self._board.leftovers:
                 _log.warning("nothing names these volumes, they are left alone: %s", ", ".join(left))
-            self._board.put_leftovers(left)
+            if not unread:
+                self._board.put_leftovers(left)
             self._seen(None)
             await self._clock.sleep(SWEEP_S)
 

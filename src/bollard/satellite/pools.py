@@ -68,17 +68,21 @@ class PoolWatch:
                 if before is not None and before.problem is not None and seen.problem is None:
                     self._mended()
 
-    async def survey(self) -> tuple[BackingSeen, ...]:
-        """All that carries our mark, in the pools that can be read."""
+    async def survey(self) -> tuple[tuple[BackingSeen, ...], frozenset[Key]]:
+        """All that carries our mark, in the pools that can be read; and the pools that cannot."""
         found: list[BackingSeen] = []
+        unread: set[Key] = set()
         for pool in list(self.pools.values()):
             try:
                 _, provider = pool_of(pool.name, self.pools)
                 async with asyncio.timeout(_LOOK_S):
                     found += await provider.observe(pool, self._host)
             except (HostError, TimeoutError) as error:
-                _log.warning("storage pool %s cannot be read: %s", pool.name, error)
-        return tuple(found)
+                _log.warning(
+                    "storage pool %s cannot be read: %s", pool.name, str(error) or "it takes too long"
+                )
+                unread.add(key_of(pool.name))
+        return tuple(found), frozenset(unread)
 
     async def _look_at(self, pool: TargetPool) -> SeenPool:
         try:

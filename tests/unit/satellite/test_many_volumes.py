@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
+
 from bollard.domain.ids import NodeName, ResourceName, Uuid
 from bollard.domain.layers import LayerKind, ProviderKind
 from bollard.domain.resources import DiskKind, Tombstone, VolumeOnNode
@@ -27,6 +29,7 @@ class Slow:
 
     def __init__(self, inner: Runner) -> None:
         self.inner = inner
+        self.tool_s = TOOL_S
         self.ran: Counter[str] = Counter()
 
     def path_of(self, program: str) -> str | None:
@@ -34,7 +37,7 @@ class Slow:
 
     async def run(self, cmd: Cmd) -> Done:
         self.ran[cmd.argv[0]] += 1
-        await asyncio.sleep(TOOL_S)
+        await asyncio.sleep(self.tool_s)
         return await self.inner.run(cmd)
 
 
@@ -93,6 +96,35 @@ async def body() -> None:
     assert removed["lvs"] <= COUNT / 4, removed
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def hung() -> None:
+    machine = SimMachine("n0", Mesh())
+    machine.lvm.add_group("vg", 8 << 30, thin="tp")
+    host = machine.host()
+    slow = Slow(host.runner)
+    wanted = tuple(resource(number) for number in range(3))
+    target = Target(NodeName("n0"), Uuid("c"), 1, (POOL,), wanted)
+    for runs_s in (TOOL_S, 60.0):
+        slow.tool_s = runs_s
+        slow.ran.clear()
+        board = Board(NodeName("n0"))
+        loop = Loop(replace(machine.host(), runner=slow), board, VirtualClock(asyncio.get_running_loop()))
+        task = asyncio.create_task(loop.run())
+        loop.take_full(target)
+        async with asyncio.timeout(200):
+            while sum(one.settled for one in board.resources.values()) < len(wanted):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert "lvcreate" not in slow.ran, "what could not be read is not taken for missing"
+
+
+def test_a_listing_that_takes_too_long_at_the_start_is_no_empty_one(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(hung())
+    assert caplog.text.count("CreateBacking") == 3, "once, when they were made"
 
 
 def test_what_is_made_in_parallel_is_looked_at_together() -> None:
