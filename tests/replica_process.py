@@ -53,6 +53,7 @@ class ReplicaProcess:
         self.directory = directory
         self.arguments = arguments
         self.prefix: list[str] = []
+        self.program = _MAIN
         self.process: subprocess.Popen[bytes] | None = None
         self.log_path = directory.with_suffix(".log")
         self._control: Control | None = None
@@ -83,7 +84,7 @@ class ReplicaProcess:
         return self
 
     def spawn(self, *options: str, notify: str = "") -> None:
-        program = [sys.executable, *options, "-c", _MAIN]
+        program = [sys.executable, *options, "-c", self.program]
         argv = [*self.prefix, *program, "--state-dir", str(self.directory), *self.arguments]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
