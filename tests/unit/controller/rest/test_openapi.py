@@ -25,7 +25,7 @@ def program(name: str) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["openapi", "missing"])
+@pytest.mark.parametrize("name", ["openapi", "missing", "properties"])
 def test_what_is_committed_is_what_the_code_says(name: str) -> None:
     assert program(name).main(["--check"]) == 0, f"run: python generate/{name}.py"
 
