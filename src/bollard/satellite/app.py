@@ -25,18 +25,20 @@ from bollard.domain.ports import Clock
 from bollard.domain.seen import Capabilities
 from bollard.runtime.channel import SocketChannel
 from bollard.runtime.clock import RealClock
+from bollard.satellite import guard
 from bollard.satellite.board import Board
 from bollard.satellite.data_process import DataProcess
 from bollard.satellite.devices import Devices
 from bollard.satellite.facts import NO_KERNEL, capabilities
 from bollard.satellite.files import FileKeeper
+from bollard.satellite.host import kernel_freeze
 from bollard.satellite.host.base import Files, Host, Runner, Tree
 from bollard.satellite.host.block_devices import LocalBlockDevices
 from bollard.satellite.host.engine import EngineClient
 from bollard.satellite.host.kernel_drbd import KernelDrbd
 from bollard.satellite.host.kernel_tree import LocalTree
 from bollard.satellite.host.local import LocalFiles
-from bollard.satellite.host.runner import LocalRunner
+from bollard.satellite.host.runner import LocalRunner, start_detached
 from bollard.satellite.link import Links
 from bollard.satellite.loop import Loop
 from bollard.satellite.reports import KEPT, ErrorReports
@@ -117,9 +119,10 @@ class Satellite:
         self._doors = doors
         files, runner = LocalFiles(), LocalRunner()
         self._runner = runner
-        self._kernel = _kernel(settings, runner, files, self._clock) if doors is None else None
+        log = state.replica / "guard.log"
+        self._kernel = _kernel(settings, runner, files, self._clock, log) if doors is None else None
         self._files = FileKeeper(settings.allow_ext_files, state.files)
-        host = Host(
+        self._host = host = Host(
             files=files if doors is None else doors.files,
             runner=runner if doors is None else doors.runner,
             engine=self._engine,
@@ -151,6 +154,7 @@ class Satellite:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         if self._kernel is not None:
             await self._kernel.probe()
+            await kernel_freeze.release(self._host)
         server = await self._listen()
         reason = await self._process.ensure()
         if reason:
@@ -274,12 +278,24 @@ def _tree() -> LocalTree | None:
     return LocalTree() if os.geteuid() == 0 else None
 
 
-def _kernel(settings: Settings, runner: LocalRunner, files: LocalFiles, clock: Clock) -> KernelDrbd | None:
+def _kernel(
+    settings: Settings, runner: LocalRunner, files: LocalFiles, clock: Clock, log: Path
+) -> KernelDrbd | None:
     """The kernel's DRBD takes root; without that it is left alone."""
     if os.geteuid() != 0:
         return None
+
+    def start(path: str, token: str, minors: tuple[int, ...], deadline_ms: int) -> None:
+        start_detached(guard.argv(path, token, minors, deadline_ms), log)
+
     return KernelDrbd(
-        runner, files, clock, folder=settings.drbd_dir, follower=runner, load_modules=settings.load_modules
+        runner,
+        files,
+        clock,
+        folder=settings.drbd_dir,
+        follower=runner,
+        load_modules=settings.load_modules,
+        guard=start,
     )
 
 

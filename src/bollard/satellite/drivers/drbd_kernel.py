@@ -16,7 +16,8 @@ from bollard.domain.seen import Problem
 from bollard.domain.steps import CreateMetadata, ResizeReplication
 from bollard.domain.targets import TargetPeer, TargetResource
 from bollard.planning.diff import fingerprint
-from bollard.satellite.host.base import BackingSeen, Cmd, Host, HostError, Kernel
+from bollard.satellite.host import kernel_freeze
+from bollard.satellite.host.base import BackingSeen, Cmd, Freeze, Host, HostError, Kernel
 from bollard.satellite.host.running import Running
 from bollard.satellite.host.spec import spec_of
 from bollard.satellite.tools.drbd_conf import ConfError, render9, render84
@@ -146,6 +147,7 @@ class _Kernel:
             if done.code == _REFUSED:
                 raise _refused(name, done.stderr.decode("utf-8", "replace"))
         await host.files.remove(file)
+        await host.files.remove(file + kernel_freeze.FROZEN)
         await host.files.remove(file + _APPLIED)
         kernel.forget(name)
         return True
@@ -240,6 +242,15 @@ class Drbd84(_Kernel):
     """The in-tree DRBD 8.4: two nodes, no quorum, promoted by hand."""
 
     implementation = ReplicationKind.DRBD84
+
+    async def freeze(self, name: str, token: str, deadline_ms: int, host: Host) -> Freeze:
+        """See `drivers.Suspends`."""
+        self._usable(host, name)
+        return await kernel_freeze.freeze(name, token, deadline_ms, host)
+
+    async def thaw(self, name: str, token: str, host: Host) -> Freeze:
+        """See `drivers.Suspends`."""
+        return await kernel_freeze.thaw(name, token, host)
 
 
 async def _demote(minor: int, name: str, kernel: Kernel) -> None:

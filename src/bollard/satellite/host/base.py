@@ -356,6 +356,9 @@ class Kernel(Protocol):
     def forget(self, name: str) -> None:
         """The resource is gone."""
 
+    def guard(self, path: str, token: str, minors: tuple[int, ...], deadline_ms: int) -> None:
+        """Start what ends a freeze at its deadline if the file at `path` still names its token. HostError."""
+
     async def tool(self, cmd: Cmd, name: str) -> Done:
         """Run one of DRBD's tools; what is known of the resource `name` is asked anew after it. HostError."""
 

@@ -53,6 +53,7 @@ class KernelDrbd:
         follower: Follower | None = None,
         load_modules: bool = False,
         include: str = INCLUDE,
+        guard: Callable[[str, str, tuple[int, ...], int], None] | None = None,
     ) -> None:
         self._runner = runner
         self._files = files
@@ -60,6 +61,7 @@ class KernelDrbd:
         self._follower = follower
         self._load = load_modules
         self._include = include
+        self._guard = guard
         self._model = KernelModel()
         self._live = False
         self._dirty: set[str] = set()
@@ -145,6 +147,20 @@ class KernelDrbd:
         self._dirty.add(name)
         for key in [key for key in self._attempts if key[0] == name]:
             del self._attempts[key]
+
+    def guard(self, path: str, token: str, minors: tuple[int, ...], deadline_ms: int) -> None:
+        """Start what ends a freeze at its deadline. HostError when nothing can be started here."""
+        if self._guard is None:
+            raise HostError("Nothing here would end a freeze", code="snapshots-not-supported", name=path)
+        try:
+            self._guard(path, token, minors, deadline_ms)
+        except OSError as error:
+            raise HostError(
+                "What would end a freeze at its deadline cannot be started",
+                code="snapshots-not-supported",
+                cause=str(error),
+                name=path,
+            ) from error
 
     async def tool(self, cmd: Cmd, name: str) -> Done:
         """Run one of DRBD's tools; what is known of the resource `name` is asked anew after it. HostError."""

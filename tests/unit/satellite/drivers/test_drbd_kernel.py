@@ -81,6 +81,9 @@ class FakeKernel:
     def forget(self, name: str) -> None:
         assert name not in self.there
 
+    def guard(self, path: str, token: str, minors: tuple[int, ...], deadline_ms: int) -> None:
+        raise AssertionError(path)
+
     async def tool(self, cmd: Cmd, name: str) -> Done:
         self.ran.append(cmd.argv)
         assert SECRET not in " ".join(cmd.argv)
