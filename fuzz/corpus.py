@@ -9,10 +9,11 @@ from bollard.domain.cluster import KINDS
 from bollard.replica.metadata import al_block, superblock08
 from bollard.replica.metadata.layout import Geometry, internal
 from bollard.replica.protocol.commands import Channel
-from bollard.replica.protocol.config import Options
+from bollard.replica.protocol.config import QUORUM_OFF
 from bollard.replica.protocol.dialect import DRBD84
 from bollard.sim.replica.disk import SimDisk, make_metadata
 from bollard.sim.replica.history import History
+from bollard.sim.replica.kind import Kind
 from bollard.wire import engine, link, nbd
 from fuzz.targets import COMMANDS, DEVICE_BYTES, DIALECTS, VOLUME_BYTES
 
@@ -29,8 +30,8 @@ def seeds(name: str) -> list[bytes]:
 def _traffic(version: int) -> list[bytes]:
     """What two nodes send each other in a short history with crashes and resyncs."""
     sent: list[bytes] = []
-    options = Options(ping_interval_s=2.0, max_version=version)
-    history = History(11, options, witnesses=0)
+    options: dict[str, object] = {"quorum": QUORUM_OFF, "max_version": version}
+    history = History(11, Kind(witnesses=0, options=options))
     send = history.cluster.network.send
 
     def noted(node: int, peer: int, channel: Channel, data: bytes) -> None:
