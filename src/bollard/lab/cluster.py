@@ -172,6 +172,14 @@ class Lab:
             return
         # The disks stay locked until the last helper is gone, also one that was forked meanwhile.
         while left := _session(process.pid):
+            # What a kernel traces goes before it: without a tracer its system calls would be the host's.
+            for pid in left:
+                if not _is_traced(pid):
+                    _signal(pid, signal.SIGSTOP)
+            while traced := [pid for pid in _session(process.pid) if _is_traced(pid)]:
+                for pid in traced:
+                    _signal(pid, signal.SIGKILL)
+                time.sleep(_POLL_S)
             for pid in left:
                 _signal(pid, signal.SIGKILL)
             process.poll()
