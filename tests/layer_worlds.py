@@ -31,6 +31,7 @@ from bollard.satellite.host.base import BackingSeen, Cmd, Host
 from bollard.satellite.host.engine import EngineClient
 from bollard.satellite.host.kernel_drbd import KernelDrbd
 from bollard.satellite.host.local import LocalFiles
+from bollard.satellite.tools.paths import Paths
 from bollard.sim.engine import Mesh
 from bollard.sim.host import POOL_FOLDER, SimMachine
 from lab_host import LabFiles, LabRunner, NoEngine
@@ -131,14 +132,15 @@ class Pair:
             minor=self.minor,
             implementation=self.world.kind,
         )
-        await self.layer.format(step, self.backings[node].path, self.world.hosts[node])
+        await self.layer.format(step, self.backings[node].path, "", self.world.hosts[node])
 
     async def open(self, *nodes: int) -> list[bool]:
         found = []
         for node in nodes or (0, 1):
             backing = self.backings[node]
             host = self.world.hosts[node]
-            found.append(await self.layer.open(self.target(node), {0: backing}, {0: backing.path}, host))
+            paths = Paths({0: backing.path})
+            found.append(await self.layer.open(self.target(node), {0: backing}, paths, host))
         return found
 
     async def close(self, node: int) -> bool:

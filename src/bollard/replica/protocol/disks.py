@@ -33,7 +33,7 @@ from bollard.replica.protocol.growing import left_by_growth
 from bollard.replica.protocol.meta_writer import MetaWriter
 from bollard.replica.protocol.model import EIO, Peer, PeerDevice, Volume
 from bollard.replica.protocol.states import DiskState, Role
-from bollard.replica.protocol.uuids import UNSET, masked, same
+from bollard.replica.protocol.uuids import masked, same
 
 if TYPE_CHECKING:
     from bollard.replica.protocol.resource import Resource
@@ -214,7 +214,7 @@ class Disks:
         elif not flags & DeviceFlag.WAS_UP_TO_DATE:
             volume.disk = DiskState.OUTDATED
         else:
-            volume.disk = self._trusted(volume)
+            volume.trust(self._trusted(volume))
         if self.core.role is Role.PRIMARY and not same(volume.exposed_uuid, superblock.current_uuid):
             # This Primary went on without the disk: it has older data than what clients were shown.
             volume.disk = min(volume.disk, DiskState.OUTDATED)
@@ -337,9 +337,7 @@ class Disks:
         if volume.disk == state:
             return
         self.core.log("info", f"volume {volume.number}: disk {volume.disk.name} -> {state.name}")
-        volume.disk = state
-        if state == DiskState.UP_TO_DATE:
-            volume.promised_uuid = UNSET
+        volume.trust(state)
         self.core.changed = True
         self.refresh(volume)
         self.r.news.broadcast(volume)

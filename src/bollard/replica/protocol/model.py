@@ -22,6 +22,7 @@ from bollard.replica.protocol.events import Buffer, Request
 from bollard.replica.protocol.exclusion import Exclusion
 from bollard.replica.protocol.frames import FrameReader, encode_frame
 from bollard.replica.protocol.states import ConnState, DiskState, ReplState, Role, StateWord
+from bollard.replica.protocol.uuids import UNSET
 
 if TYPE_CHECKING:
     from bollard.replica.protocol.bitmap_wire import BitmapReceiver
@@ -227,6 +228,12 @@ class Volume:
         self.on_io_error = own.on_io_error if "on-io-error" in named else None
         thin = "rs-discard-granularity" in named
         self.discard_granularity_bytes = own.rs_discard_granularity_bytes if thin else None
+
+    def trust(self, disk: DiskState) -> None:
+        """The local data are as good as this from now on; UpToDate, they have what our vote was given for."""
+        self.disk = disk
+        if disk == DiskState.UP_TO_DATE:
+            self.promised_uuid = UNSET
 
     def reroute(self) -> None:
         """Who gets writes may have changed: work it out anew."""

@@ -344,7 +344,7 @@ class Orders:
             for device in self.core.devices(volume):
                 if device.slot >= 0:
                     volume.bitmap.clear_all(device.slot)
-            volume.disk = DiskState.UP_TO_DATE
+            volume.trust(DiskState.UP_TO_DATE)
         self.r.disks.refresh(volume, lambda: self._generation_saved(event, volume))
 
     def _generation_saved(self, event: e.NewCurrentUuid, volume: Volume) -> None:

@@ -176,7 +176,7 @@ class Promotion:
         for volume in core.volumes.values():
             forced = force and volume.superblock is not None and volume.disk != DiskState.UP_TO_DATE
             if forced:
-                volume.disk = DiskState.UP_TO_DATE
+                volume.trust(DiskState.UP_TO_DATE)
                 volume.force_new_uuid = True
             missing = any(
                 not peer.connected or peer.devices[volume.number].disk < DiskState.INCONSISTENT

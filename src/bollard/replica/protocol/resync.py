@@ -417,7 +417,7 @@ class Resync:
         # Else the source has to prove that it is not one left behind, or was not compared with all survivors.
         ours = device.peer.dialect.features & Feature.KEEPS_LEFTOVERS
         good = not ours or (device.disk == DiskState.UP_TO_DATE and self.r.news.may_follow(device))
-        volume.disk = DiskState.UP_TO_DATE if good else DiskState.OUTDATED
+        volume.trust(DiskState.UP_TO_DATE if good else DiskState.OUTDATED)
         device.repl = ReplState.ESTABLISHED
         self.core.changed = True
         self.core.log("info", f"volume {volume.number}: resync done, {device.resynced_bytes} bytes")
