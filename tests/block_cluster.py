@@ -100,6 +100,10 @@ class BlockCluster:
         """Until nobody uses it there."""
         self.until(lambda: not self.view(name, node).get("state", {}).get("in_use", True))
 
+    def delete(self, path: str) -> None:
+        """As clients do it: again, while a use that has just ended is still reported."""
+        self.until(lambda: self.rest.call("DELETE", path).ok)
+
     def stop(self) -> None:
         self.servers.stop()
         for name in NODES:

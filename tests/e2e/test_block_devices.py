@@ -41,8 +41,7 @@ def test_a_file_system_moves_from_node_to_node(cluster: BlockCluster, tmp_path: 
         assert (where / "word").read_bytes() == kept
     # At once: the first request here waits until the volume is let go of there.
     must("e2fsck", "-fn", one)
-    cluster.until_free("moves", "alpha")
-    cluster.call("DELETE", "/v1/resource-definitions/moves")
+    cluster.delete("/v1/resource-definitions/moves")
     cluster.until(lambda: not Path(one).exists() and not Path(other).exists() and not link.is_symlink())
 
 
@@ -62,14 +61,12 @@ def test_a_mounted_volume_is_not_deleted_and_the_client_path_works(
             refused = cluster.rest.call("DELETE", path)
             assert not refused.ok
             assert "gamma" in str(refused.body)
-    cluster.until_free("claim", "gamma")
-    cluster.call("DELETE", "/v1/resource-definitions/claim/resources/gamma?keep_tiebreaker=true")
+    cluster.delete("/v1/resource-definitions/claim/resources/gamma?keep_tiebreaker=true")
     cluster.until(lambda: not Path(device).exists())
     again = cluster.make_available("claim", "beta")
     with mounted(again, tmp_path / "mnt") as where:
         assert (where / "word").read_bytes() == b"kept"
-    cluster.until_free("claim", "beta")
-    cluster.call("DELETE", "/v1/resource-definitions/claim")
+    cluster.delete("/v1/resource-definitions/claim")
     cluster.until(lambda: not cluster.call("GET", "/v1/view/resources?resources=claim"))
 
 
