@@ -10,6 +10,7 @@ from bollard.domain.seen import Problem, SeenPool
 from bollard.domain.targets import TargetPool
 from bollard.satellite.apply import pool_of
 from bollard.satellite.board import Board
+from bollard.satellite.drivers import Provider
 from bollard.satellite.host.base import BackingSeen, Host, HostError
 
 __all__ = ["PoolWatch"]
@@ -88,7 +89,7 @@ class PoolWatch:
         try:
             _, provider = pool_of(pool.name, self.pools)
             async with asyncio.timeout(_LOOK_S):
-                return await provider.observe_pool(pool, self._host)
+                return await self._observed(provider, pool)
         except HostError as error:
             problem = error.problem()
         except TimeoutError:
@@ -99,3 +100,13 @@ class PoolWatch:
                 code="pool-hung",
             )
         return SeenPool(name=pool.name, uuid=Uuid(pool.uuid), problem=problem)
+
+    async def _observed(self, provider: Provider, pool: TargetPool) -> SeenPool:
+        """A pool that is not there may have been made after the machine was last looked at."""
+        try:
+            return await provider.observe_pool(pool, self._host)
+        except HostError as error:
+            if error.code != "pool-missing":
+                raise
+        self._host.shared.forget()
+        return await provider.observe_pool(pool, self._host)

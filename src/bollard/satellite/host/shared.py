@@ -96,6 +96,10 @@ class Shared:
         self._changes.setdefault(what, {})[part] = self._serial
         self._newest[what] = self._serial
 
+    def forget(self) -> None:
+        """Whoever looks next looks anew, because somebody else may have changed anything."""
+        self._looks.clear()
+
     def lock(self, name: str) -> AbstractAsyncContextManager[None]:
         """One at a time for each name, in the order in which they come."""
         return self._locks.setdefault(name, asyncio.Lock())
