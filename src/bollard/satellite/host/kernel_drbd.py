@@ -4,6 +4,7 @@ It configures nothing by itself. No tool is started while the module is not load
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -31,6 +32,7 @@ INCLUDE: Final = "/etc/drbd.d/bollard-resources.res"
 _PROC: Final = "/proc/drbd"
 _QUICK_S: Final = 30.0
 _MISSING: Final = -1
+_ASK_MAX: Final = 3
 _SECTIONS: Final = {
     "Resource": ("resource-options",),
     "Net": ("net-options", "new-peer"),
@@ -65,6 +67,8 @@ class KernelDrbd:
         self._model = KernelModel()
         self._live = False
         self._dirty: set[str] = set()
+        self._heard: Counter[str] = Counter()
+        """Events by resource: what was asked for before one of them must not undo it."""
         self._refreshed_s = float("-inf")
         self._attempts: dict[tuple[str, int], tuple[int, float]] = {}
         self.folder = folder
@@ -107,16 +111,28 @@ class KernelDrbd:
             return None
         if not self._live or name in self._dirty:
             self._dirty.discard(name)
-            self._model.adopt(name, await self._ask(name))
+            await self._renew(name)
         status = self._model.status(name)
         if status is not None and self._live and busy(status):
             # No event tells how far a resync is; one process a second tells it for all of them.
             if self._now() - self._refreshed_s >= PROGRESS_S:
                 self._refreshed_s = self._now()
+                before = self._heard.copy()
                 for known in (told := await self._ask("")).names:
-                    self._model.adopt(known, told)
+                    if self._heard[known] == before[known]:
+                        self._model.adopt(known, told)
             status = self._model.status(name)
         return status
+
+    async def _renew(self, name: str) -> None:
+        """Ask for one resource. While events of it come in, the answer may be older than they are."""
+        for _ in range(_ASK_MAX):
+            before = self._heard[name]
+            told = await self._ask(name)
+            if self._heard[name] == before:
+                self._model.adopt(name, told)
+                return
+        self._dirty.add(name)
 
     def split_brain(self, name: str) -> frozenset[int]:
         """Node ids of the peers with which the kernel found data that diverged."""
@@ -201,6 +217,7 @@ class KernelDrbd:
                         return
                     continue
                 model.take(event)
+                self._heard[event.name] += 1
                 if model.complete and not self._live:
                     self._model, self._live = model, True
                     changed(None)

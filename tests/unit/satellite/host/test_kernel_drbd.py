@@ -40,9 +40,10 @@ class Tools:
 
     async def run(self, cmd: Cmd) -> Done:
         self.ran.append(cmd.argv)
-        self.after(cmd.argv)
         for words, said in self.says.items():
             if cmd.argv[: len(words)] == words:
+                self.after(cmd.argv)
+                await asyncio.sleep(0.01)
                 return Done(0, said, b"")
         raise HostError("it failed", code="tool-failed")
 
@@ -186,6 +187,35 @@ def test_a_resource_costs_a_process_only_after_a_change() -> None:
         await until(lambda: changed[-1] is None)
         job.cancel()
         await asyncio.gather(job, return_exceptions=True)
+
+    on_virtual_time(body)
+
+
+def test_an_answer_does_not_undo_an_event_that_came_after_it() -> None:
+    async def body() -> None:
+        machine = await Machine().begin()
+        tools, kernel = machine.tools, machine.kernel
+        told = {"Connecting": "\n".join(UP).replace("Connected", "Connecting"), "Connected": "\n".join(UP)}
+        ask = ("drbdsetup", "events2", "--now")
+        tools.says["drbdadm", "adjust"] = b""
+        tools.says[ask] = told["Connecting"].encode()
+        task = asyncio.create_task(kernel.run(lambda _name: None))
+        for line in told["Connecting"].splitlines():
+            tools.lines.put_nowait(line)
+        await until(tools.lines.empty)
+        await kernel.tool(Cmd(("drbdadm", "adjust", "r")), "r")
+
+        def connect(argv: tuple[str, ...]) -> None:
+            if argv[:3] == ask and tools.says[ask] != told["Connected"].encode():
+                tools.says[ask] = told["Connected"].encode()
+                tools.lines.put_nowait(UP[1].replace("exists", "change"))
+
+        tools.after = connect
+        for _ in range(2):
+            status = await kernel.status("r")
+            assert status is not None
+            assert status.connections[0].connection_state == "Connected"
+        task.cancel()
 
     on_virtual_time(body)
 
