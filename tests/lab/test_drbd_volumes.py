@@ -249,8 +249,14 @@ def test_a_split_brain_is_explained_and_heals_when_one_side_gives_in(lab: Lab) -
         assert "node2" in seen.problem.message
         assert "--discard-my-data torn" in seen.problem.correction
         # As the correction says, on the node that shall lose its changes; the other node follows by itself.
-        await satellites.run(2, "drbdadm", "disconnect", "torn", check=False)
-        await satellites.run(2, "drbdadm", "connect", "--discard-my-data", "torn")
+        # The satellite tries the link now and then, perhaps between the two.
+        for _ in range(20):
+            await satellites.run(2, "drbdadm", "disconnect", "torn", check=False)
+            give_in = ("drbdadm", "connect", "--discard-my-data", "torn")
+            if (await satellites.run(2, *give_in, check=False)).code == 0:
+                break
+        else:
+            pytest.fail("the link cannot be made anew")
         await satellites.until("torn", complete, 1, 2)
         seen = satellites.seen(2, "torn")
         assert seen is not None
