@@ -18,6 +18,7 @@ pytestmark = [
     pytest.mark.skipif(not ASKED, reason="the Incus daemon is fetched and run by `make incus` only"),
     pytest.mark.tool,
     pytest.mark.root,
+    pytest.mark.timeout(1500),  # most of it for the fetch, from a slow mirror
     pytest.mark.skipif(bool(lacking()), reason=lacking()),
 ]
 MIB = 1 << 20
