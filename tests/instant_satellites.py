@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from bollard.controller.service import Service
 from bollard.controller.wish import Touched
 from bollard.domain.cluster import Change
+from bollard.domain.commands import Tick
 from bollard.domain.ids import Key, key_of
 from bollard.domain.layers import LayerKind, ProviderKind
 from bollard.domain.nodes import Node
@@ -92,6 +93,15 @@ class InstantSatellites:
         """Until every node has said what it has to say."""
         while self._tasks:
             await asyncio.gather(*self._tasks)
+
+    async def quiet(self) -> None:
+        """Until every node has answered, and the automatics have done what follows from that."""
+        assert self.service is not None
+        revision = -1
+        while revision != self.service.cluster.revision:
+            revision = self.service.cluster.revision
+            await self.settle()
+            await self.service.submit(Tick())
 
     def poke(self, node: str) -> None:
         """Let a node look again."""

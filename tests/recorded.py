@@ -19,7 +19,6 @@ from bollard.controller.rest.guard import KeyGuard
 from bollard.controller.service import Service
 from bollard.controller.store.memory import MemoryStore
 from bollard.controller.vault import MasterVault
-from bollard.domain.commands import Tick
 from bollard.wire.rest import codes
 from bollard.wire.rest.codes import Mask
 from http_driver import HttpDriver
@@ -166,11 +165,7 @@ class Town:
 
     async def quiet(self) -> None:
         """Until the nodes have answered and the automatics have done what follows from that."""
-        revision = -1
-        while revision != self.service.cluster.revision:
-            revision = self.service.cluster.revision
-            await self.satellites.settle()
-            await self.service.submit(Tick())
+        await self.satellites.quiet()
 
 
 async def three_nodes() -> tuple[Town, Driver]:

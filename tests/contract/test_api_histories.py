@@ -15,7 +15,6 @@ import api_dictionary as api
 from bollard.controller.reports import Reports
 from bollard.controller.service import Service
 from bollard.controller.store.memory import MemoryDatabase, MemoryStore
-from bollard.domain.commands import Tick
 from bollard.domain.ids import key_of
 from bollard.wire.rest import codes
 from instant_satellites import InstantSatellites
@@ -104,11 +103,7 @@ class Histories(RuleBasedStateMachine):
 
     async def quiet(self) -> None:
         """Until nothing follows any more."""
-        revision = -1
-        while revision != self.service.cluster.revision:
-            revision = self.service.cluster.revision
-            await self.satellites.settle()
-            await self.service.submit(Tick())
+        await self.satellites.quiet()
 
     async def ask(self, call: api.Call) -> Reply:
         """One call and what follows from it."""

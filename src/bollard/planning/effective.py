@@ -20,7 +20,7 @@ __all__ = [
     "replication_maps",
     "stor_pool_name",
     "storage_maps",
-    "volume_group_props",
+    "volume_definition_maps",
     "volume_maps",
 ]
 
@@ -35,7 +35,7 @@ def group_props(cluster: Cluster, definition: ResourceDefinition) -> Props:
     return group.props if group is not None else _NONE
 
 
-def volume_group_props(cluster: Cluster, definition: ResourceDefinition, number: int) -> Props:
+def _volume_group_props(cluster: Cluster, definition: ResourceDefinition, number: int) -> Props:
     """The properties of the volume group of that number."""
     group = cluster.groups.get(key_of(definition.group))
     for volume in group.volume_groups if group is not None else ():
@@ -47,6 +47,19 @@ def volume_group_props(cluster: Cluster, definition: ResourceDefinition, number:
 def definition_maps(cluster: Cluster, definition: ResourceDefinition) -> tuple[Props, ...]:
     """Tie-breaker, quorum, schedules: definition > group > controller."""
     return (definition.props, group_props(cluster, definition), cluster.props())
+
+
+def volume_definition_maps(
+    cluster: Cluster, definition: ResourceDefinition, volume: VolumeDefinition
+) -> tuple[Props, ...]:
+    """What is decided for a volume on all nodes alike: VD > RD > VG > RG > controller."""
+    return (
+        volume.props,
+        definition.props,
+        _volume_group_props(cluster, definition, volume.number),
+        group_props(cluster, definition),
+        cluster.props(),
+    )
 
 
 def replication_maps(
@@ -73,7 +86,7 @@ def volume_maps(
         mine,
         rest[0],
         volume.props,
-        volume_group_props(cluster, definition, volume.number),
+        _volume_group_props(cluster, definition, volume.number),
         *rest[1:],
     )
 
@@ -210,7 +223,7 @@ def stor_pool_name(
         own,
         volume.props if volume is not None else _NONE,
         definition.props,
-        volume_group_props(cluster, definition, number),
+        _volume_group_props(cluster, definition, number),
         group_props(cluster, definition),
         node.props,
     )

@@ -5,13 +5,14 @@ It refuses what the real tools refuse, in their words. It never touches the mach
 
 import json
 import posixpath
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
 
 from bollard.satellite.host.base import Cmd, Done, HostError
 from bollard.satellite.host.runner import failed
+from bollard.sim.command_line import split
 from bollard.sim.files import Disk
 
 __all__ = ["SimLvm"]
@@ -76,7 +77,7 @@ class SimLvm:
         await self._pause()
         self.runs.append(cmd.shown())
         try:
-            output = getattr(self, f"_{program}")(*_split(cmd.argv[1:]))
+            output = getattr(self, f"_{program}")(*split(cmd.argv[1:], _WITH_VALUE))
         except _Refused as refused:
             raise failed(cmd, _FAILED, str(refused).encode()) from refused
         await self._pause()
@@ -197,20 +198,6 @@ class SimLvm:
         del self.volumes[volume.path]
         for table in (self._disk.sizes, self._disk.allocated, self._disk.contents, self._disk.metadata):
             table.pop(volume.path, None)
-
-
-def _split(argv: tuple[str, ...]) -> tuple[dict[str, list[str]], list[str]]:
-    options: dict[str, list[str]] = {}
-    words: list[str] = []
-    rest: Iterator[str] = iter(argv)
-    for word in rest:
-        if word in _WITH_VALUE:
-            options.setdefault(word, []).append(next(rest))
-        elif word.startswith("-"):
-            options.setdefault(word, [])
-        else:
-            words.append(word)
-    return options, words
 
 
 def _extents(text: str) -> int:

@@ -4,13 +4,14 @@ It refuses what the real tools refuse, in their words. It never touches the mach
 """
 
 import posixpath
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
 
 from bollard.satellite.host.base import Cmd, Done, HostError
 from bollard.satellite.host.runner import failed
+from bollard.sim.command_line import split
 from bollard.sim.files import Disk
 
 __all__ = ["SimZfs"]
@@ -80,8 +81,8 @@ class SimZfs:
         self.runs.append(cmd.shown())
         self._txg += 1
         if program == "stat":
-            return self._stat(_split(cmd.argv[1:])[1])
-        options, words = _split(cmd.argv[2:])
+            return self._stat(split(cmd.argv[1:], _WITH_VALUE)[1])
+        options, words = split(cmd.argv[2:], _WITH_VALUE)
         try:
             output = getattr(self, f"_{program}_{cmd.argv[1]}")(options, words)
         except _Refused as refused:
@@ -282,17 +283,3 @@ class SimZfs:
         disk = self._disk
         for table in (disk.sizes, disk.allocated, disk.contents, disk.metadata, disk.data):
             table.pop(volume.path, None)
-
-
-def _split(argv: tuple[str, ...]) -> tuple[dict[str, list[str]], list[str]]:
-    options: dict[str, list[str]] = {}
-    words: list[str] = []
-    rest: Iterator[str] = iter(argv)
-    for word in rest:
-        if word in _WITH_VALUE:
-            options.setdefault(word, []).append(next(rest))
-        elif word.startswith("-"):
-            options.setdefault(word, [])
-        else:
-            words.append(word)
-    return options, words

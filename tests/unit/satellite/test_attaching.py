@@ -1,7 +1,7 @@
 """Block devices of served volumes, on simulated machines: made, used, closed, grown, lost and taken away."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -20,9 +20,10 @@ from bollard.domain.targets import (
 )
 from bollard.satellite.board import Board
 from bollard.satellite.loop import Loop
-from bollard.sim.clock import VirtualClock, VirtualLoop
+from bollard.sim.clock import VirtualClock
 from bollard.sim.engine import Mesh
 from bollard.sim.host import POOL_FOLDER, SimMachine
+from virtual_time import on_virtual_time
 
 POOL = TargetPool("pool", Uuid("pool-uuid"), ProviderKind.FILE_THIN, {"StorDriver/StorPoolName": POOL_FOLDER})
 
@@ -97,14 +98,6 @@ class Node:
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
         assert self.loop.crashes == 0
-
-
-def on_virtual_time(body: Callable[[], Awaitable[None]]) -> None:
-    async def run() -> None:
-        await body()
-
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(run())
 
 
 def test_a_served_volume_is_a_device_named_by_its_minor_and_nbd_stays() -> None:

@@ -1,7 +1,7 @@
 """The reconcile loop on simulated machines: what it makes, keeps, reports and survives."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -23,10 +23,11 @@ from bollard.domain.targets import (
 from bollard.satellite.board import Board
 from bollard.satellite.host.base import Engine, HostError
 from bollard.satellite.loop import Loop
-from bollard.sim.clock import VirtualClock, VirtualLoop
+from bollard.sim.clock import VirtualClock
 from bollard.sim.engine import Mesh
 from bollard.sim.host import POOL_FOLDER, SimMachine
 from bollard.wire.engine import Reply, Request, Resize
+from virtual_time import on_virtual_time
 
 CLUSTER = Uuid("cluster")
 POOL = TargetPool("pool", Uuid("pool-uuid"), ProviderKind.FILE_THIN, {"StorDriver/StorPoolName": POOL_FOLDER})
@@ -113,14 +114,6 @@ class Node:
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
         assert self.loop.crashes == 0
-
-
-def on_virtual_time(body: Callable[[], Awaitable[None]]) -> None:
-    async def run() -> None:
-        await body()
-
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(run())
 
 
 def test_a_plain_volume_is_made_grown_and_removed() -> None:

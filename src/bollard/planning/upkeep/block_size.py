@@ -37,13 +37,7 @@ def _settled(
     size = _size_bytes(draft, resources, volume.number)
     if size is None:
         return volume
-    maps = (
-        volume.props,
-        definition.props,
-        effective.volume_group_props(draft.cluster, definition, volume.number),
-        effective.group_props(draft.cluster, definition),
-        draft.cluster.props(),
-    )
+    maps = effective.volume_definition_maps(draft.cluster, definition, volume)
     changed = dict(volume.props)
     mine = volume.props.get(props.BLOCK_SIZE_SET_BY.key) == BY_CLUSTER
     if mine or props.BLOCK_SIZE.key not in volume.props:

@@ -43,13 +43,7 @@ def _settled(
     asked = [seen.discard_bytes for _, seen in pools]
     if replicas.replicated(definition) and all(size is not None for size in asked):
         largest = max(size or 0 for size in asked) if all(asked) else 0
-        maps = (
-            volume.props,
-            definition.props,
-            effective.volume_group_props(draft.cluster, definition, volume.number),
-            effective.group_props(draft.cluster, definition),
-            draft.cluster.props(),
-        )
+        maps = effective.volume_definition_maps(draft.cluster, definition, volume)
         if props.AUTO_RESYNC_DISCARD.truth(*maps, default=True):
             _put(changed, props.RESYNC_DISCARD, min(largest, _RESYNC_BYTES_MAX))
         if props.AUTO_DISCARD.truth(*maps, default=True):

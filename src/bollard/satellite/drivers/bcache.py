@@ -13,7 +13,7 @@ import msgspec
 from bollard.domain.layers import LayerKind
 from bollard.domain.targets import TargetLayer
 from bollard.domain.units import KIB
-from bollard.satellite.host import signatures
+from bollard.satellite.host import companions, signatures
 from bollard.satellite.host.base import Cmd, Host, HostError, LayerMark, LayerSeen
 from bollard.satellite.tools import bcache
 
@@ -46,7 +46,7 @@ class Bcache:
 
     async def raise_(self, layer: TargetLayer, lower: str, mark: LayerMark, host: Host) -> str:
         if not mark.companion:
-            raise _no_companion(mark)
+            raise companions.missing(mark, "BCache/PoolName")
         if not mark.made:
             await _make(layer, lower, mark, host)
         elif await _super(mark.companion, host) is None or await _super(lower, host) is None:
@@ -226,16 +226,6 @@ async def _until(holds: Callable[[], Awaitable[bool]], limit_s: float, error: Ho
             return
         await asyncio.sleep(_POLL_S)
     raise error
-
-
-def _no_companion(mark: LayerMark) -> HostError:
-    return HostError(
-        f"Volume {mark.number} of '{mark.resource}' has no cache device",
-        code="companion-missing",
-        cause="The layer needs storage in a second pool.",
-        correction="Name a pool for it by BCache/PoolName, then create the resource again.",
-        name=mark.resource,
-    )
 
 
 def _refused(mark: LayerMark) -> HostError:

@@ -5,7 +5,7 @@ Drivers and the loop see only these; `local.py` and `bollard.sim.host` stand beh
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -15,7 +15,9 @@ from bollard.domain.layers import AttachWay, LayerKind, ReplicationKind
 from bollard.domain.local import LocalBacking, LocalSnapshot
 from bollard.domain.seen import Problem
 from bollard.satellite.host.shared import Shared
+from bollard.satellite.tools.backing_file import Owner
 from bollard.satellite.tools.drbd_status import ResourceStatus
+from bollard.satellite.tools.tags import Tags
 from bollard.wire.engine import Event, Reply, Request
 
 __all__ = [
@@ -135,6 +137,9 @@ class BackingSeen(msgspec.Struct, frozen=True):
         return self.layers[-1].path if self.layers else self.path
 
 
+_Known = TypeVar("_Known", Owner, Tags)
+
+
 class Marks(msgspec.Struct, frozen=True):
     """What storage remembers of the layers above it, for as long as it lives."""
 
@@ -144,6 +149,15 @@ class Marks(msgspec.Struct, frozen=True):
     """These device layers were made on it, the lowest first."""
     filesystem: str = ""
     """`making` while its first file system is made, `made` when that is done or not needed."""
+
+    def on(self, known: _Known) -> _Known:
+        """What storage says of itself, with these added; what was made once stays made."""
+        return msgspec.structs.replace(
+            known,
+            metadata=known.metadata or self.metadata,
+            layers=self.made or known.layers,
+            filesystem=self.filesystem or known.filesystem,
+        )
 
 
 class LayerMark(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from typing import Final
 from bollard.satellite.host import signatures
 from bollard.satellite.host.base import Cmd, Host, HostError, LayerMark
 
-__all__ = ["ready", "refuse_data", "sectors_of"]
+__all__ = ["missing", "ready", "refuse_data", "sectors_of"]
 
 _HEAD_BYTES: Final = 4096
 
@@ -19,13 +19,7 @@ async def ready(path: str, mark: LayerMark, host: Host) -> None:
     HostError `companion-missing` when there is none, `companion-lost` when it is empty and must not be.
     """
     if not path:
-        raise HostError(
-            f"Volume {mark.number} of '{mark.resource}' has no cache device",
-            code="companion-missing",
-            cause="The layer needs storage in a second pool.",
-            correction="Name a pool for it by the layer's property, then create the resource again.",
-            name=mark.resource,
-        )
+        raise missing(mark, "the layer's property")
     if not mark.made:
         argv = ("dd", "if=/dev/zero", f"of={path}", f"bs={_HEAD_BYTES}", "count=1", "conv=fsync,notrunc")
         await host.runner.run(Cmd((*argv, "status=none")))
@@ -37,6 +31,17 @@ async def ready(path: str, mark: LayerMark, host: Host) -> None:
             correction="Bring the cache's device back, or create the resource anew on this node.",
             name=mark.resource,
         )
+
+
+def missing(mark: LayerMark, by: str) -> HostError:
+    """There is no companion; `by` says what names a pool for one."""
+    return HostError(
+        f"Volume {mark.number} of '{mark.resource}' has no cache device",
+        code="companion-missing",
+        cause="The layer needs storage in a second pool.",
+        correction=f"Name a pool for it by {by}, then create the resource again.",
+        name=mark.resource,
+    )
 
 
 async def refuse_data(lower: str, mark: LayerMark, host: Host) -> None:

@@ -347,13 +347,7 @@ async def deactivate(backing: BackingSeen, host: Host) -> bool:
 async def mark(backing: BackingSeen, pool: TargetPool, marks: Marks, host: Host, *, thin: bool) -> None:
     """Remember what the layers above have made."""
     row, tags = await _needed(pool, host, backing.resource, backing.local.volume_uuid, thin=thin)
-    wanted = msgspec.structs.replace(
-        tags,
-        metadata=tags.metadata or marks.metadata,
-        layers=marks.made or tags.layers,
-        filesystem=marks.filesystem or tags.filesystem,
-    )
-    await write_tags(row, tags, wanted, host)
+    await write_tags(row, tags, marks.on(tags), host)
 
 
 async def write_tags(row: LogicalVolume, before: Tags, after: Tags, host: Host) -> Tags:

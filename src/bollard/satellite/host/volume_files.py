@@ -175,12 +175,7 @@ async def remove(files: Files, pool: TargetPool, step: RemoveBacking) -> bool:
 async def mark(files: Files, backing: BackingSeen, marks: Marks) -> None:
     """Remember what the layers above have made, after they wrote it durably."""
     owner = await owner_of(files, backing.path)
-    marked = msgspec.structs.replace(
-        owner,
-        metadata=owner.metadata or marks.metadata,
-        layers=marks.made or owner.layers,
-        filesystem=marks.filesystem or owner.filesystem,
-    )
+    marked = marks.on(owner)
     if marked != owner:
         await files.write(marker_name(backing.path), encode_owner(marked))
 

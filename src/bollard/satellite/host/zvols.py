@@ -293,12 +293,7 @@ async def deactivate(backing: BackingSeen, host: Host) -> bool:
 async def mark(backing: BackingSeen, pool: TargetPool, marks: Marks, host: Host, *, thin: bool) -> None:
     """Remember what the layers above have made."""
     row, tags = await _needed(pool, host, backing.resource, backing.local.volume_uuid, thin=thin)
-    wanted = msgspec.structs.replace(
-        tags,
-        metadata=tags.metadata or marks.metadata,
-        layers=marks.made or tags.layers,
-        filesystem=marks.filesystem or tags.filesystem,
-    )
+    wanted = marks.on(tags)
     if wanted != tags:
         await change(host, row.name, backing.resource, zfs.change(row.name, wanted))
 

@@ -2,16 +2,17 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
 from bollard.domain.layers import ReplicationKind
 from bollard.satellite.host.base import Cmd, Done, HostError
 from bollard.satellite.host.kernel_drbd import KernelDrbd
-from bollard.sim.clock import VirtualClock, VirtualLoop
+from bollard.sim.clock import VirtualClock
 from bollard.sim.files import Disk, SimFiles
 from bollard.sim.host import no_pause
+from virtual_time import on_virtual_time
 
 FOLDER = "/var/lib/bollard/drbd.d"
 PROC = b"version: 8.4.11 (api:1/proto:86-101)\n"
@@ -75,14 +76,6 @@ class Machine:
             await self.files.write("/proc/drbd", self.proc)
         await self.kernel.probe()
         return self
-
-
-def on_virtual_time(body: Callable[[], Awaitable[None]]) -> None:
-    async def run() -> None:
-        await body()
-
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(run())
 
 
 async def until(holds: Callable[[], bool]) -> None:
